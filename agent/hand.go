@@ -110,6 +110,9 @@ type Request struct {
 	// environment, open-files, mounts, recovered (deleted executables, memfds,
 	// deleted open files), filesystem, persistence (the known places of a file system).
 	Kind string `json:"kind"`
+	// ContainerID names the container that is meant, without its scheme, where one
+	// worker sees several (a shared PID namespace). Empty: the worker's own target.
+	ContainerID string `json:"container_id,omitempty"`
 	// HMACKey keys the digests that stand for values which stay out.
 	HMACKey []byte `json:"hmac_key,omitempty"`
 	// Values lets raw values of environment variables in.
