@@ -100,6 +100,7 @@ type Part struct {
 	Path   string `json:"path"` // in the bag, from its root
 	Size   int64  `json:"size"`
 	SHA256 Digest `json:"sha256"`
+	SHA512 string `json:"sha512,omitempty"` // lower-case hex; payload of a bundle always has it
 }
 
 // Encoding says how stored bytes come from the artifact's own.

@@ -31,6 +31,7 @@ const (
 	ActLockVerified  Action = "lock_verified"
 	ActHashVerified  Action = "hash_verified"
 	ActReleased      Action = "released"
+	ActRecovered     Action = "recovered" // what a crash left was set aside or filed
 )
 
 // Actor is who acts.
