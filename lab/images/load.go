@@ -1,0 +1,39 @@
+package images
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+
+	"irkit.dev/irkit/lab/parts"
+	"irkit.dev/irkit/lab/place"
+)
+
+// Containerd reaches the lab's containerd.
+type Containerd struct {
+	Socket string
+	Parts  parts.Set
+}
+
+// Load imports a Docker or OCI archive under the names that it carries, and
+// answers what was imported.
+func (c Containerd) Load(ctx context.Context, archive string) (string, error) {
+	return c.ctr(ctx, "images", "import", archive)
+}
+
+// Answers says whether containerd serves yet: its socket's file proves nothing.
+func (c Containerd) Answers(ctx context.Context) error {
+	_, err := c.ctr(ctx, "version")
+	return err
+}
+
+func (c Containerd) ctr(ctx context.Context, arguments ...string) (string, error) {
+	arguments = append([]string{"--address", c.Socket, "--namespace", place.ImageNamespace}, arguments...)
+	output, err := exec.CommandContext(ctx, c.Parts.Binary("containerd", "ctr"), arguments...).CombinedOutput()
+	text := strings.TrimSpace(string(output))
+	if err != nil {
+		return "", fmt.Errorf("containerd: %w: %s", err, text)
+	}
+	return text, nil
+}
