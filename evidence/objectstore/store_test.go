@@ -17,26 +17,17 @@ import (
 )
 
 func TestStub(t *testing.T) {
-	for name, change := range map[string]func(*objectstore.Config){
-		"plain": func(*objectstore.Config) {},
-		"locked under a prefix": func(c *objectstore.Config) {
-			c.Prefix, c.Lock, c.Retain, c.LegalHold = "team a/evidence", objectstore.Compliance, 24*time.Hour, true
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			storetest.Run(t, func(t *testing.T) evidence.Store {
-				s := &stub{lock: true}
-				c := serve(t, s)
-				change(&c)
-				t.Cleanup(func() {
-					if s.uploads != 0 {
-						t.Errorf("%d uploads were begun in parts, where the condition is lost", s.uploads)
-					}
-				})
-				return open(t, c)
-			})
+	storetest.Run(t, func(t *testing.T) evidence.Store {
+		s := &stub{lock: true}
+		c := serve(t, s)
+		c.Prefix, c.Lock, c.Retain, c.LegalHold = "team a/evidence", objectstore.Compliance, 24*time.Hour, true
+		t.Cleanup(func() {
+			if s.uploads != 0 {
+				t.Errorf("%d uploads were begun in parts, where the condition is lost", s.uploads)
+			}
 		})
-	}
+		return open(t, c)
+	})
 }
 
 // TestServer runs against a real server: versitygw, MinIO, or a bucket on Amazon S3.
