@@ -1,0 +1,298 @@
+package frame
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"io"
+	"runtime/debug"
+
+	"irkit.dev/irkit/agent"
+	"irkit.dev/irkit/evidence"
+)
+
+// session is one irkit's conversation with the worker.
+type session struct {
+	id     []byte
+	link   *link
+	stop   context.CancelFunc
+	calls  chan control
+	cancel chan uint64
+	coder  coder
+	stream uint32
+}
+
+const waiting = 16 // calls that may wait for their turn
+
+func newSession(ctx context.Context, s *Server, id []byte) *session {
+	ctx, stop := context.WithCancel(ctx)
+	ses := &session{
+		id: id, stop: stop, link: newLink(timing{beat: s.opt.Beat, dead: s.opt.Dead}),
+		calls: make(chan control, waiting), cancel: make(chan uint64, waiting),
+	}
+	go ses.listen(ctx)
+	go ses.work(ctx, s.handler)
+	return ses
+}
+
+func (ses *session) end(err error) {
+	ses.link.fail(err)
+	ses.stop()
+}
+
+// listen reads what irkit says; calls wait in line, cancels overtake them.
+func (ses *session) listen(ctx context.Context) {
+	defer ses.stop()
+	var in coder
+	defer in.close()
+	for {
+		f, err := ses.link.recv(ctx)
+		if err != nil {
+			return
+		}
+		var c control
+		b, err := in.unpack(f)
+		if err == nil && f.Kind != Control {
+			err = fmt.Errorf("frame %d of kind %d: %w", f.Seq, f.Kind, ErrProtocol)
+		}
+		if err == nil {
+			err = unmarshal(f, b, &c)
+		}
+		if err != nil {
+			ses.link.fail(err)
+			return
+		}
+		ses.link.consume(f)
+		switch c.Op {
+		case opCall:
+			select {
+			case ses.calls <- c:
+			default:
+				ses.link.fail(fmt.Errorf("more than %d calls at once: %w", waiting, ErrProtocol))
+				return
+			}
+		case opCancel:
+			select {
+			case ses.cancel <- c.Call:
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+func (ses *session) work(ctx context.Context, h Handler) {
+	defer ses.coder.close()
+	var over uint64 // calls up to it are done or cancelled
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case n := <-ses.cancel: // of a call that is over or still in line
+			over = max(over, n)
+		case c := <-ses.calls:
+			if c.Call <= over {
+				continue
+			}
+			if err := ses.one(ctx, h, c); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// one does one call, and stops it when irkit says so.
+func (ses *session) one(ctx context.Context, h Handler, c control) error {
+	callCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan struct{})
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for {
+			select {
+			case <-ended:
+				return
+			case n := <-ses.cancel:
+				if n >= c.Call {
+					cancel()
+				}
+			}
+		}
+	}()
+	out := &Out{ses: ses, ctx: callCtx, call: c.Call}
+	err := guard(func() error { return h.Handle(callCtx, c.Verb, c.Body, out) })
+	close(ended)
+	<-watched
+	return ses.control(ctx, control{Op: opDone, Call: c.Call, Verb: c.Verb, Fault: faultOf(err)})
+}
+
+// guard turns a panic into an error: what the target shows must not end the worker.
+func guard(fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("worker panicked: %v: %s", p, debug.Stack())
+		}
+	}()
+	return fn()
+}
+
+func (ses *session) control(ctx context.Context, c control) error {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("control frame %s: %w", c.Op, err)
+	}
+	f, err := ses.coder.pack(Frame{Kind: Control}, None, b)
+	if err != nil {
+		return err
+	}
+	return ses.link.send(ctx, f)
+}
+
+// Out is where a Handler's answers go. It is used by one goroutine at a time.
+type Out struct {
+	ses   *session
+	ctx   context.Context
+	call  uint64
+	codec Codec
+	limit int64
+	buf   []byte
+}
+
+// Tune sets the compression of what is emitted, and the size at which an artifact is
+// cut off; 0: none.
+func (o *Out) Tune(c Codec, maxBytes int64) { o.codec, o.limit = c, maxBytes }
+
+// Reply sends v as the answer. A call has at most one.
+func (o *Out) Reply(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	stream, err := o.open(control{Op: opOpen, Call: o.call, Reply: true})
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(b)
+	for rest := b; len(rest) > 0; {
+		n := min(len(rest), MaxPayload)
+		if err := o.data(stream, S2, rest[:n]); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return o.end(stream, endRecord{Size: int64(len(b)), SHA256: evidence.Digest(sum)})
+}
+
+// Emit sends one artifact, reading r to its end and hashing it on the way; r is nil
+// for one that is absent. A reading that fails is told in the end record and is no
+// error here: the next artifact may still be had.
+func (o *Out) Emit(h agent.Header, r io.Reader) error {
+	if (r == nil) != (h.Absent != nil) {
+		return fmt.Errorf("emit %s: an artifact has bytes or says why not", h.Kind)
+	}
+	stream, err := o.open(control{Op: opOpen, Call: o.call, Header: &h})
+	if err != nil || r == nil {
+		return err
+	}
+	sum := sha256.New()
+	rec, err := o.copy(stream, sum, r)
+	if err != nil {
+		return err
+	}
+	sum.Sum(rec.SHA256[:0])
+	if t, ok := r.(interface{ Trailer() evidence.Trailer }); ok {
+		tr := t.Trailer()
+		rec.Changed, rec.Notes = tr.Changed, bounded(tr.Notes)
+	}
+	return o.end(stream, rec)
+}
+
+func (o *Out) copy(stream uint32, sum hash.Hash, r io.Reader) (endRecord, error) {
+	var rec endRecord
+	if o.buf == nil {
+		o.buf = make([]byte, MaxPayload)
+	}
+	for {
+		if err := o.ctx.Err(); err != nil {
+			return rec, err
+		}
+		var n int
+		err := guard(func() (err error) { n, err = fill(r, o.buf); return err })
+		over := o.limit > 0 && rec.Size+int64(n) > o.limit
+		if over {
+			n = int(o.limit - rec.Size)
+		}
+		if n > 0 {
+			sum.Write(o.buf[:n])
+			rec.Size += int64(n)
+			if err := o.data(stream, o.codec, o.buf[:n]); err != nil {
+				return rec, err
+			}
+		}
+		switch {
+		case over:
+			rec.Error = fmt.Sprintf("cut off at %d bytes, as asked", o.limit)
+			return rec, nil
+		case err == nil:
+		case err == io.EOF: // alone it is the end; wrapped, someone lacked bytes
+			return rec, nil
+		default:
+			rec.Error = clean(err.Error(), 4096)
+			return rec, nil
+		}
+	}
+}
+
+// fill reads until p is full or r ends, and passes on r's own error.
+func fill(r io.Reader, p []byte) (n int, err error) {
+	for idle := 0; n < len(p) && err == nil; {
+		var m int
+		m, err = r.Read(p[n:])
+		if n += m; m > 0 {
+			idle = 0
+		} else if idle++; idle > 100 && err == nil {
+			err = io.ErrNoProgress
+		}
+	}
+	return n, err
+}
+
+func bounded(notes []string) []string {
+	out := make([]string, 0, min(len(notes), 101))
+	for i, n := range notes {
+		if i == 100 {
+			out = append(out, fmt.Sprintf("and %d more", len(notes)-i))
+			break
+		}
+		out = append(out, clean(n, 1024))
+	}
+	return out
+}
+
+func (o *Out) open(c control) (uint32, error) {
+	o.ses.stream++
+	c.Stream = o.ses.stream
+	return c.Stream, o.ses.control(o.ctx, c)
+}
+
+func (o *Out) data(stream uint32, codec Codec, p []byte) error {
+	f, err := o.ses.coder.pack(Frame{Kind: Data, Stream: stream}, codec, p)
+	if err != nil {
+		return err
+	}
+	return o.ses.link.send(o.ctx, f)
+}
+
+func (o *Out) end(stream uint32, rec endRecord) error {
+	b, err := json.Marshal(rec)
+	if err != nil {
+		return fmt.Errorf("end record: %w", err)
+	}
+	f, err := o.ses.coder.pack(Frame{Kind: End, Stream: stream}, None, b)
+	if err != nil {
+		return err
+	}
+	return o.ses.link.send(o.ctx, f)
+}
