@@ -1,0 +1,231 @@
+//go:build linux
+
+package inside
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"irkit.dev/irkit/agent"
+	"irkit.dev/irkit/evidence"
+)
+
+const asChild = "IRKIT_TEST_CHILD"
+
+// TestMain lets the test binary be its own suspect: started again with a task, it does
+// it, says ready, and waits until its standard input ends.
+func TestMain(m *testing.M) {
+	if task := os.Getenv(asChild); task != "" {
+		if err := child(task); err != nil {
+			fmt.Println("failed:", err)
+			os.Exit(1)
+		}
+		fmt.Println("ready")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+var held []any
+
+func child(task string) error {
+	task, arg, _ := strings.Cut(task, " ")
+	switch task {
+	case "wait":
+		return nil
+	case "root":
+		return enterRoot(strings.Split(arg, "|"))
+	case "loot": // a deleted open file, and a memory file with content
+		f, err := os.Create(arg)
+		if err != nil {
+			return err
+		}
+		if _, err := f.WriteString("LOOT-CONTROL-card-numbers\n"); err != nil {
+			return err
+		}
+		fd, err := unix.MemfdCreate("stash", 0)
+		if err != nil {
+			return err
+		}
+		m := os.NewFile(uintptr(fd), "stash")
+		if _, err := m.WriteString("STASH-CONTROL-in-memory\n"); err != nil {
+			return err
+		}
+		held = append(held, f, m)
+		return os.Remove(arg)
+	}
+	return fmt.Errorf("no task %q", task)
+}
+
+// enterRoot mounts what was asked for, and makes the first word the root.
+func enterRoot(words []string) error {
+	root := words[0]
+	for _, m := range words[1:] {
+		f := strings.Fields(m)
+		point := root + f[2]
+		if err := os.MkdirAll(point, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount(f[0], point, f[0], 0, ""); err != nil {
+			return fmt.Errorf("mount %s: %w", m, err)
+		}
+		switch f[1] {
+		case "secret": // as the kubelet's atomic writer lays it out
+			folder := point + "/..2026_11_22_21_00_00.123"
+			if err := os.Mkdir(folder, 0o755); err != nil {
+				return err
+			}
+			if err := os.WriteFile(folder+"/token", []byte(planted), 0o644); err != nil {
+				return err
+			}
+			if err := errors.Join(os.Symlink("..2026_11_22_21_00_00.123", point+"/..data"), os.Symlink("..data/token", point+"/token")); err != nil {
+				return err
+			}
+			f, err := os.Open(folder + "/token")
+			if err != nil {
+				return err
+			}
+			held = append(held, f)
+			if err := os.Remove(folder + "/token"); err != nil { // rotated, and still open
+				return err
+			}
+			if err := os.WriteFile(folder+"/token", []byte(planted), 0o644); err != nil {
+				return err
+			}
+			if err := unix.Mount("", point, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+				return fmt.Errorf("remount %s: %w", point, err)
+			}
+		case "volume":
+			if err := os.WriteFile(point+"/data", []byte("VOLUME-CONTROL"), 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	if err := unix.Chroot(root); err != nil {
+		return err
+	}
+	return unix.Chdir("/")
+}
+
+// planted is what must not come out; control is what must.
+const (
+	planted = "PLANTED-secret-3f9c-value"
+	control = "CONTROL-7d21-value"
+)
+
+// start runs a program that says ready, and ends it with the test.
+func start(t *testing.T, cmd *exec.Cmd) int {
+	t.Helper()
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil || line != "ready\n" {
+		t.Fatalf("child said %q: %v", line, err)
+	}
+	return cmd.Process.Pid
+}
+
+// suspect is this test binary again, with a task.
+func suspect(task string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = []string{asChild + "=" + task}
+	return cmd
+}
+
+// inRoot starts a suspect whose root is a directory, in a mount namespace of its own,
+// as a container's is. Each mount is "fs options point": tmpfs on a point below the root,
+// filled before it turns read-only.
+func inRoot(t *testing.T, root string, mounts ...string) int {
+	t.Helper()
+	needRoot(t)
+	cmd := suspect("root " + strings.Join(append([]string{root}, mounts...), "|"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	return start(t, cmd)
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root: chroot, mounts and device nodes")
+	}
+}
+
+// got is one artifact as it arrived.
+type got struct {
+	agent.Header
+	bytes   []byte
+	err     error
+	trailer evidence.Trailer
+}
+
+func collect(t *testing.T, r *Reader, q agent.Request) []got {
+	t.Helper()
+	all, err := collectContext(t.Context(), r, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func collectContext(ctx context.Context, r *Reader, q agent.Request) ([]got, error) {
+	var all []got
+	err := r.Collect(ctx, q, func(h agent.Header, body io.Reader) error {
+		g := got{Header: h}
+		if (body == nil) != (h.Absent != nil) {
+			return errors.New("a reader and an absence, or neither")
+		}
+		if body != nil {
+			g.bytes, g.err = io.ReadAll(body)
+			g.trailer = body.(interface{ Trailer() evidence.Trailer }).Trailer()
+		}
+		all = append(all, g)
+		return nil
+	})
+	return all, err
+}
+
+// one is the only artifact of a kind, whole.
+func one(t *testing.T, all []got, kind string) got {
+	t.Helper()
+	var found []got
+	for _, g := range all {
+		if g.Kind == kind {
+			found = append(found, g)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%d artifacts of kind %s, want 1", len(found), kind)
+	}
+	if found[0].err != nil {
+		t.Fatalf("%s: %v", kind, found[0].err)
+	}
+	if found[0].Absent != nil {
+		t.Fatalf("%s: absent: %+v", kind, *found[0].Absent)
+	}
+	return found[0]
+}
