@@ -74,6 +74,9 @@ type CutReport struct {
 	DroppedIn  uint64        `json:"dropped_in"` // packets, of both hooks
 	DroppedOut uint64        `json:"dropped_out"`
 	Attempts   []Attempt     `json:"attempts"`
+	// Uncovered are devices that only the IP layer holds: they came after the cut, or
+	// the kernel refused a rule on them. Packet sockets pass there.
+	Uncovered []string `json:"uncovered,omitempty"`
 	// Weak says why the target could undo or pass the cut: NET_ADMIN, an AF_XDP
 	// socket. Empty: it cannot.
 	Weak []string `json:"weak,omitempty"`
