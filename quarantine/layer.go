@@ -107,6 +107,9 @@ type Want struct {
 	Case      string           // [a-z0-9-]{1,40}
 	KeepOwner bool             // detach strips labels and keeps ownerReferences
 	Allow     []evidence.Allow // honoured by every network layer
+	// Force takes a target over that another case's mark is on; that mark is kept in the
+	// change and put back by release.
+	Force bool
 	// Sign makes the armoured SSHSIG (namespace evidence.UndoNamespace) that stands beside
 	// the undo data on the target; nil: unsigned.
 	Sign func(message []byte) (string, error)

@@ -10,6 +10,7 @@ import (
 // Slices of results may be in any order; times tell.
 type Measurements struct {
 	Scene   Scene
+	Case    string
 	Applied []Applied
 	Started time.Time // when the command began to act
 	Ended   time.Time // when the last measurement ended

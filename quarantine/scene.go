@@ -53,8 +53,9 @@ type Node struct {
 
 // Namespace is the target's namespace.
 type Namespace struct {
-	Name   string            `json:"name"`
-	Labels map[string]string `json:"labels"`
+	Name     string            `json:"name"`
+	Labels   map[string]string `json:"labels"`
+	Deleting bool              `json:"deleting,omitempty"`
 }
 
 // Owner is one object of the owner chain.
@@ -112,6 +113,7 @@ type CNI struct {
 // Held is irkit's own mark on a pod.
 type Held struct {
 	Case     string `json:"case"`
+	Label    string `json:"label,omitempty"`    // the quarantine label's value
 	Original string `json:"original,omitempty"` // the undo annotation, as found; not yet verified
 }
 

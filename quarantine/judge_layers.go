@@ -1,0 +1,343 @@
+package quarantine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"irkit.dev/irkit/evidence"
+)
+
+// tally is what the tries of one direction say of what counts.
+type tally struct {
+	counted int                    // probes that worked before
+	passing []evidence.ProbeResult // those that still work: their last try
+	held    *time.Time             // since when none worked; set when none does
+}
+
+// count weighs the last try of every probe that counts. A refusal is an answer only where
+// it was one before: some plugins refuse what they stop.
+func count(before map[evidence.Probe]evidence.ProbeResult, series []evidence.ProbeResult) tally {
+	byProbe := map[evidence.Probe][]evidence.ProbeResult{}
+	for _, r := range series {
+		if _, ok := before[r.Probe]; ok {
+			byProbe[r.Probe] = append(byProbe[r.Probe], r)
+		}
+	}
+	t := tally{counted: len(byProbe)}
+	var held time.Time
+	for p, tries := range byProbe {
+		slices.SortStableFunc(tries, func(a, b evidence.ProbeResult) int { return a.At.Compare(b.At) })
+		last := tries[len(tries)-1]
+		if passes(before[p], last) {
+			t.passing = append(t.passing, last)
+			continue
+		}
+		since := last.At
+		for i := len(tries) - 1; i >= 0 && !passes(before[p], tries[i]); i-- {
+			since = tries[i].At
+		}
+		if since.After(held) {
+			held = since
+		}
+	}
+	slices.SortFunc(t.passing, func(a, b evidence.ProbeResult) int {
+		return strings.Compare(a.Name+a.Addr.String(), b.Name+b.Addr.String())
+	})
+	if t.counted > 0 && len(t.passing) == 0 {
+		t.held = &held
+	}
+	return t
+}
+
+func passes(before, now evidence.ProbeResult) bool {
+	return now.Answered || (!before.Answered && refused(before) && refused(now))
+}
+
+// refused: the other end's kernel answered with a reset, so that packets got there.
+func refused(r evidence.ProbeResult) bool { return strings.Contains(r.Error, "refused") }
+
+// before are the probes of one direction that count: what answered before anything held; or,
+// when a layer held already by then, what the probe pod reaches now and the scene's policies
+// let the target reach.
+func (j *judge) before(inbound bool) map[evidence.Probe]evidence.ProbeResult {
+	list, out := j.m.Baseline, map[evidence.Probe]evidence.ProbeResult{}
+	if inbound {
+		list = j.m.OutsideBefore
+	}
+	for _, r := range list {
+		if r.Answered || refused(r) {
+			out[r.Probe] = r
+		}
+	}
+	if inbound {
+		return out
+	}
+	for _, r := range j.m.Reachable {
+		p := r.Probe
+		p.Inbound = false
+		if _, ok := out[p]; ok || !r.Answered || !j.heldEarly() || !j.couldReach(p) {
+			continue
+		}
+		r.Probe = p
+		out[p] = r
+	}
+	return out
+}
+
+// heldEarly: a layer stood before the baseline was taken.
+func (j *judge) heldEarly() bool {
+	var first time.Time
+	for _, r := range j.m.Baseline {
+		if first.IsZero() || r.At.Before(first) {
+			first = r.At
+		}
+	}
+	for _, a := range j.m.Applied {
+		if a.Error == "" && (a.Layer == LayerNetpol || a.Layer == LayerLabel || a.Layer == LayerNetns) && (first.IsZero() || a.At.Before(first)) {
+			return true
+		}
+	}
+	return false
+}
+
+// couldReach asks the policies as they stood before.
+func (j *judge) couldReach(p evidence.Probe) bool {
+	s := j.m.Scene
+	self := Endpoint{Pod: &PodEnd{Namespace: s.Target.Namespace, NamespaceLabels: s.Namespace.Labels, Labels: s.Pod.Labels, Ports: ports(&s.Pod.Spec)}}
+	peer := Endpoint{IP: p.Addr.Addr()}
+	for _, o := range s.Siblings {
+		if slices.Contains(o.IPs, p.Addr.Addr()) {
+			peer.Pod = &PodEnd{Namespace: s.Target.Namespace, NamespaceLabels: s.Namespace.Labels, Labels: o.Labels, Ports: o.Ports}
+		}
+	}
+	proto := corev1.ProtocolTCP
+	if p.Proto == "udp" {
+		proto = corev1.ProtocolUDP
+	}
+	ok, _ := Allowed(s.Policies, self, Flow{Direction: networkingv1.PolicyTypeEgress, Peer: peer, Protocol: proto, Port: p.Addr.Port()})
+	return ok
+}
+
+// state turns a tally into words.
+func state(t tally, way string) (evidence.State, []string) {
+	switch {
+	case t.counted == 0:
+		return evidence.Unverified, []string{way + ": nothing that was tried had worked before"}
+	case len(t.passing) == 0:
+		return evidence.Contained, []string{fmt.Sprintf("%s: %d that worked before are silent", way, t.counted)}
+	}
+	names := []string{}
+	for _, r := range t.passing {
+		names = append(names, fmt.Sprintf("%s %s/%s", r.Name, r.Proto, r.Addr))
+	}
+	text := fmt.Sprintf("%s: still works: %s", way, listed(names))
+	if len(t.passing) == t.counted {
+		return evidence.Failed, []string{text}
+	}
+	return evidence.Partial, []string{text}
+}
+
+// netns judges the cut: what works with everything on, and what still moves.
+func (j *judge) netns(l *evidence.LayerVerdict) {
+	if j.m.Cut == nil {
+		l.Why = append(l.Why, "the hand reported no cut")
+		return
+	}
+	var why []string
+	out := count(j.before(false), j.m.After)
+	l.Out, why = state(out, "outbound")
+	l.Why = append(l.Why, why...)
+	in := count(j.before(true), j.m.OutsideAfter)
+	l.In, why = state(in, "inbound")
+	l.Why = append(l.Why, why...)
+	j.flows(l)
+	if l.Out == evidence.Contained || l.Out == evidence.ContainedNewOnly {
+		t := j.m.Cut.Installed
+		l.Held = &t
+	}
+	for _, a := range j.m.Cut.Allowed {
+		l.Out, l.In = evidence.Worse(l.Out, evidence.Partial), evidence.Worse(l.In, evidence.Partial)
+		l.Why = append(l.Why, "--allow leaves "+a.Prefix.String()+" reachable")
+	}
+	for _, h := range excess(j.m) {
+		l.In = evidence.Worse(l.In, evidence.Partial)
+		l.Out = evidence.Worse(l.Out, evidence.Partial)
+		l.Why = append(l.Why, h)
+	}
+}
+
+// flows lowers a direction in which something that stood before still moves, and lets
+// flows that stopped count where no probe did.
+func (j *judge) flows(l *evidence.LayerVerdict) {
+	listening := map[uint16]bool{}
+	for _, f := range j.m.FlowsBefore {
+		if f.State == "LISTEN" {
+			listening[f.Local.Port()] = true
+		}
+	}
+	moving := map[string]bool{}
+	for _, f := range j.m.Moving {
+		if f.Remote.Addr().IsLoopback() || j.throughHole(f) {
+			continue
+		}
+		moving[key(f)] = true
+		at := &l.Out
+		if listening[f.Local.Port()] {
+			at = &l.In
+		}
+		*at = evidence.Worse(*at, evidence.ContainedNewOnly)
+		l.Why = append(l.Why, fmt.Sprintf("still moves: %s %s to %s", f.Proto, f.Local, f.Remote))
+	}
+	stopped := 0
+	for _, f := range j.m.MovedBefore {
+		if moving[key(f)] || f.Remote.Addr().IsLoopback() {
+			continue
+		}
+		stopped++
+		if l.Out == evidence.Unverified && !listening[f.Local.Port()] {
+			l.Out = evidence.Contained
+		}
+	}
+	if stopped > 0 {
+		l.Why = append(l.Why, fmt.Sprintf("%d connections that moved before stopped", stopped))
+	}
+}
+
+func key(f evidence.Flow) string { return f.Proto + " " + f.Local.String() + " " + f.Remote.String() }
+
+func (j *judge) throughHole(f evidence.Flow) bool {
+	return j.m.Cut != nil && slices.ContainsFunc(j.m.Cut.Holes, func(h evidence.Hole) bool {
+		return h.Port == f.Local.Port() && h.Peer == f.Remote.Addr().Unmap()
+	})
+}
+
+// What one probe may move: a TCP handshake, a request, an answer of which the kubelet
+// reads 10 KiB (k8s.io/kubernetes, pkg/probe/http), and the close, with room for TLS.
+const (
+	probePackets = 60
+	probeBytes   = 48 << 10
+)
+
+// excess finds holes through which more moved than the declared probes explain.
+func excess(m Measurements) []string {
+	if m.Cut == nil {
+		return nil
+	}
+	open := m.Ended.Sub(m.Cut.Installed)
+	budget := map[uint16]uint64{}
+	for _, u := range probes(&m.Scene.Pod.Spec) {
+		if u.Port != 0 && u.Elsewhere == "" {
+			budget[u.Port] += uint64(max(open, 0)/(time.Duration(u.Period)*time.Second)) + 3
+		}
+	}
+	type sum struct{ packets, bytes uint64 }
+	moved := map[uint16]sum{}
+	var order []uint16
+	for _, h := range m.Cut.Holes {
+		if !slices.Contains(order, h.Port) {
+			order = append(order, h.Port)
+		}
+		s := moved[h.Port]
+		moved[h.Port] = sum{s.packets + h.PacketsIn + h.PacketsOu, s.bytes + h.BytesIn + h.BytesOut}
+	}
+	var out []string
+	for _, p := range order {
+		if s, n := moved[p], budget[p]; s.packets > n*probePackets || s.bytes > n*probeBytes {
+			out = append(out, fmt.Sprintf("the hole to port %d moved %d packets and %d bytes, more than %d probes explain: something else uses it", p, s.packets, s.bytes, n))
+		}
+	}
+	return out
+}
+
+// netpol judges the policy by itself: by tries through a pinhole where a cut stands,
+// else by everything.
+func (j *judge) netpol(l *evidence.LayerVerdict, a Applied) {
+	if !j.stands(LayerLabel) {
+		l.Why = append(l.Why, "the target does not carry the label that the policy selects")
+		if !j.earlyPolicy() {
+			return
+		}
+	}
+	outs, ins := j.m.PinholeOut, j.m.PinholeIn
+	cut := j.stands(LayerNetns) && j.m.Cut != nil
+	if !cut {
+		outs, ins = j.m.After, j.m.OutsideAfter
+	}
+	out, in := count(j.before(false), outs), count(j.before(true), ins)
+	var why []string
+	l.Out, why = state(out, "outbound, the policy alone")
+	l.Why = append(l.Why, why...)
+	l.In, why = state(in, "inbound, the policy alone")
+	l.Why = append(l.Why, why...)
+	j.enforced(l, a, outs, ins)
+	w := Want{Case: j.m.Case, Layers: j.names()}
+	for _, t := range j.residualText(networkingv1.PolicyTypeEgress, w) {
+		l.Out = evidence.Worse(l.Out, evidence.Partial)
+		l.Why = append(l.Why, t)
+	}
+	for _, t := range j.residualText(networkingv1.PolicyTypeIngress, w) {
+		l.In = evidence.Worse(l.In, evidence.Partial)
+		l.Why = append(l.Why, t)
+	}
+	if !cut {
+		j.flows(l)
+	} else if established(j.m.FlowsBefore) > 0 && l.Out == evidence.Contained {
+		l.Out = evidence.ContainedNewOnly
+		l.Why = append(l.Why, "what the policy alone does to connections that stood before was not measured: the cut stopped them first")
+	}
+}
+
+// enforced says whether the policy by itself holds, and since when. The node is left
+// aside: traffic between a pod and its node passes by many plugins' design.
+func (j *judge) enforced(l *evidence.LayerVerdict, a Applied, outs, ins []evidence.ProbeResult) {
+	outs = slices.DeleteFunc(slices.Clone(outs), func(r evidence.ProbeResult) bool { return r.Name == "node" })
+	out, in := count(j.before(false), outs), count(j.before(true), ins)
+	counted, passing := out.counted+in.counted, len(out.passing)+len(in.passing)
+	switch {
+	case counted == 0:
+		return
+	case passing == 0:
+		yes, held := true, out.held
+		if held == nil || (in.held != nil && in.held.After(*held)) {
+			held = in.held
+		}
+		j.v.PolicyEnforced, j.v.PolicyHeld, l.Held = &yes, held, held
+		return
+	case passing < counted:
+		yes := true // some of it is stopped: the plugin acts on it
+		j.v.PolicyEnforced = &yes
+		return
+	}
+	var last time.Time
+	for _, r := range append(slices.Clone(outs), ins...) {
+		if r.At.After(last) {
+			last = r.At
+		}
+	}
+	waited := last.Sub(a.At)
+	if waited >= Patience(j.m.Scene) {
+		no := false
+		j.v.PolicyEnforced = &no
+		l.Why = append(l.Why, fmt.Sprintf("it is not enforced: %s after it was written, connections go on", waited.Round(time.Second)))
+		return
+	}
+	l.Why = append(l.Why, fmt.Sprintf("it did not hold within the %s that were measured", waited.Round(time.Second)))
+}
+
+func (j *judge) earlyPolicy() bool { return earlyLabels(j.m.Scene) != nil }
+
+// names are the layers that stand.
+func (j *judge) names() []string {
+	out := []string{"none"}
+	for _, a := range j.m.Applied {
+		if a.Error == "" {
+			out = append(out, a.Layer)
+		}
+	}
+	return out
+}
