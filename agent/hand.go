@@ -74,10 +74,15 @@ type Opened struct {
 	Cut       *evidence.CutReport    `json:"cut,omitempty"`
 	After     []evidence.ProbeResult `json:"after"` // the answered ones, tried again at once
 	Again     bool                   `json:"again"` // an earlier call did it; this is its answer
+	// Faults say what of the reading could not be had, or not before the cut: a hostile
+	// process table must not delay it.
+	Faults []string `json:"faults,omitempty"`
 }
 
 // Measurement asks for a look from inside the target's network namespace.
 type Measurement struct {
+	// Case is whose cut is measured; empty: that of the opening move.
+	Case   string           `json:"case,omitempty"`
 	Probes []evidence.Probe `json:"probes"`
 	Limit  time.Duration    `json:"limit_ns"` // for all of them; 1 s when 0
 	// Pinhole tries each probe through a one-second five-tuple hole in the cut, so that
