@@ -88,11 +88,9 @@ func TestSourceThatFailsIsTruncatedAndTheNextStillComes(t *testing.T) {
 		if err := out.Emit(header(0), bad); err != nil {
 			return err
 		}
-		out.Tune(S2, 3)
-		if err := out.Emit(header(1), strings.NewReader("four")); err != nil {
+		if err := out.Emit(header(1), io.MultiReader(strings.NewReader("fou"), badReader{})); err != nil {
 			return err
 		}
-		out.Tune(S2, 4)
 		absent := header(2)
 		absent.Absent = &evidence.Absence{Status: evidence.Impossible, Reason: "gone\x1b[31m"}
 		if err := out.Emit(absent, nil); err != nil {

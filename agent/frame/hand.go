@@ -2,6 +2,7 @@ package frame
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -51,7 +52,9 @@ func (c *Client) Describe(ctx context.Context) (agent.Identity, error) {
 func (c *Client) Close(ctx context.Context, end bool) error {
 	var err error
 	if end {
-		err = c.call(ctx, VerbEnd, none{}, nil, nil)
+		if err = c.call(ctx, VerbEnd, none{}, nil, nil); errors.Is(err, agent.ErrGone) {
+			err = nil
+		}
 	}
 	wait, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

@@ -116,7 +116,7 @@ func emitting(blobs [][]byte) handlerFunc {
 			if err != nil {
 				return err
 			}
-			out.Tune(c, r.MaxBytes)
+			out.Tune(c)
 			for i, b := range blobs {
 				if err := out.Emit(header(i), bytes.NewReader(b)); err != nil {
 					return err

@@ -13,7 +13,8 @@ import (
 )
 
 // Handler does what a call asks for. It answers through out; what it returns becomes
-// the caller's error. It is called by one goroutine at a time.
+// the caller's error. It is called by one
+// goroutine at a time, unless a call goes on after its context ended.
 type Handler interface {
 	Handle(ctx context.Context, verb string, body json.RawMessage, out *Out) error
 }
@@ -95,7 +96,7 @@ func (s *Server) admit(ctx context.Context, c *conn) (*session, uint64, error) {
 		if ses != nil {
 			ses.end(errors.New("another session took over"))
 		}
-		ses = newSession(ctx, s, a.Session)
+		ses = newSession(ctx, s, a.Session, ses)
 		s.cur = ses
 	}
 	s.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"runtime/debug"
+	"time"
 
 	"irkit.dev/irkit/agent"
 	"irkit.dev/irkit/evidence"
@@ -20,20 +21,37 @@ type session struct {
 	stop   context.CancelFunc
 	calls  chan control
 	cancel chan uint64
+	idle   chan struct{} // closed when no call is at work any more
 	coder  coder
 	stream uint32
 }
 
 const waiting = 16 // calls that may wait for their turn
 
-func newSession(ctx context.Context, s *Server, id []byte) *session {
+// patience is how long a session waits for a call of the one before, which was told
+// to stop: what hangs on the target must not keep the next irkit out.
+const patience = 5 * time.Second
+
+func newSession(ctx context.Context, s *Server, id []byte, before *session) *session {
 	ctx, stop := context.WithCancel(ctx)
 	ses := &session{
-		id: id, stop: stop, link: newLink(timing{beat: s.opt.Beat, dead: s.opt.Dead}),
+		idle: make(chan struct{}),
+		id:   id, stop: stop, link: newLink(timing{beat: s.opt.Beat, dead: s.opt.Dead}),
 		calls: make(chan control, waiting), cancel: make(chan uint64, waiting),
 	}
 	go ses.listen(ctx)
-	go ses.work(ctx, s.handler)
+	go func() {
+		defer close(ses.idle)
+		if before != nil {
+			late := time.NewTimer(patience)
+			defer late.Stop()
+			select {
+			case <-before.idle:
+			case <-late.C:
+			}
+		}
+		ses.work(ctx, s.handler)
+	}()
 	return ses
 }
 
@@ -125,7 +143,13 @@ func (ses *session) one(ctx context.Context, h Handler, c control) error {
 	err := guard(func() error { return h.Handle(callCtx, c.Verb, c.Body, out) })
 	close(ended)
 	<-watched
-	return ses.control(ctx, control{Op: opDone, Call: c.Call, Verb: c.Verb, Fault: faultOf(err)})
+	if err := ses.control(ctx, control{Op: opDone, Call: c.Call, Verb: c.Verb, Fault: faultOf(err)}); err != nil {
+		return err
+	}
+	if out.after != nil {
+		out.after()
+	}
+	return nil
 }
 
 // guard turns a panic into an error: what the target shows must not end the worker.
@@ -156,13 +180,15 @@ type Out struct {
 	ctx   context.Context
 	call  uint64
 	codec Codec
-	limit int64
+	after func()
 	buf   []byte
 }
 
-// Tune sets the compression of what is emitted, and the size at which an artifact is
-// cut off; 0: none.
-func (o *Out) Tune(c Codec, maxBytes int64) { o.codec, o.limit = c, maxBytes }
+// Tune sets the compression of what is emitted.
+func (o *Out) Tune(c Codec) { o.codec = c }
+
+// After sets what is done once the caller was told that the call is over.
+func (o *Out) After(fn func()) { o.after = fn }
 
 // Reply sends v as the answer. A call has at most one.
 func (o *Out) Reply(v any) error {
@@ -220,10 +246,6 @@ func (o *Out) copy(stream uint32, sum hash.Hash, r io.Reader) (endRecord, error)
 		}
 		var n int
 		err := guard(func() (err error) { n, err = fill(r, o.buf); return err })
-		over := o.limit > 0 && rec.Size+int64(n) > o.limit
-		if over {
-			n = int(o.limit - rec.Size)
-		}
 		if n > 0 {
 			sum.Write(o.buf[:n])
 			rec.Size += int64(n)
@@ -232,9 +254,6 @@ func (o *Out) copy(stream uint32, sum hash.Hash, r io.Reader) (endRecord, error)
 			}
 		}
 		switch {
-		case over:
-			rec.Error = fmt.Sprintf("cut off at %d bytes, as asked", o.limit)
-			return rec, nil
 		case err == nil:
 		case err == io.EOF: // alone it is the end; wrapped, someone lacked bytes
 			return rec, nil
