@@ -1,0 +1,83 @@
+package deploy_test
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
+
+	"irkit.dev/irkit/cluster"
+	"irkit.dev/irkit/deploy"
+	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/quarantine"
+	"irkit.dev/irkit/quarantine/cordon"
+)
+
+var update = flag.Bool("update", false, "write rbac.yaml from the rules")
+
+const head = `# The roles of a responder who contains and releases, made from the rules in the code
+# (go test ./deploy -update). They grant nothing until they are bound:
+#
+#   irkit-cluster  ClusterRoleBinding
+#   irkit-target   RoleBinding in the namespace of an incident, for its time
+#   irkit          RoleBinding in irkit-system
+#
+`
+
+// rules are those of containment; what collecting needs, irkit rbac adds.
+func rules() []evidence.Rule {
+	out := append(quarantine.SurveyRules(), quarantine.ProbePodRules()...)
+	w := quarantine.Want{Case: "c"}
+	for _, l := range []quarantine.Layer{quarantine.NewNetns(nil, w, nil, 0), quarantine.NewLabel(nil, w), quarantine.NewNetpol(nil, w), quarantine.NewDetach(nil, w), cordon.New(nil)} {
+		out = append(out, l.Traits().Rules...)
+	}
+	return append(out, quarantine.ReleaseRules(quarantine.DeletePod)...)
+}
+
+func TestRolesAreThoseOfTheRules(t *testing.T) {
+	got, err := cluster.YAML(cluster.RBAC(rules(), cluster.Grant{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := append([]byte(head), got...)
+	if *update {
+		if err := os.WriteFile("rbac.yaml", want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if !bytes.Equal(deploy.RBAC(), want) {
+		t.Error("rbac.yaml is not what the rules grant; run: go test ./deploy -update")
+	}
+}
+
+func TestRolesGrantNoWildcardAndNothingThatRunsAsSomeoneElse(t *testing.T) {
+	for _, doc := range strings.Split(string(deploy.RBAC()), "\n---\n") {
+		var r rbacv1.ClusterRole
+		if err := yaml.Unmarshal([]byte(doc), &r); err != nil {
+			t.Fatal(err)
+		}
+		for _, rule := range r.Rules {
+			for _, s := range append(append(append([]string{}, rule.APIGroups...), rule.Resources...), rule.Verbs...) {
+				if s == "*" || s == "impersonate" || s == "escalate" || s == "bind" || s == "secrets" {
+					t.Errorf("%s grants %q", r.Name, s)
+				}
+			}
+		}
+	}
+}
+
+func TestSystemNamespaceIsRestricted(t *testing.T) {
+	var ns corev1.Namespace
+	if err := yaml.Unmarshal([]byte(strings.Split(string(deploy.System()), "\n---\n")[0]), &ns); err != nil {
+		t.Fatal(err)
+	}
+	if ns.Name != cluster.SystemNamespace || ns.Labels["pod-security.kubernetes.io/enforce"] != "restricted" {
+		t.Errorf("namespace %s enforces %q", ns.Name, ns.Labels["pod-security.kubernetes.io/enforce"])
+	}
+}
