@@ -40,8 +40,8 @@ type Profile string
 
 // Profiles of a hand.
 const (
-	NoHand   Profile = ""         // reads through the API server alone
-	AnyHand  Profile = "any"      // the pod's network namespace is enough
+	NoHand   Profile = ""     // reads through the API server alone
+	AnyHand  Profile = "any"  // the pod's network namespace is enough
 	ReadHand Profile = "read" // reads the target's processes and files
 )
 
