@@ -3,6 +3,7 @@ module irkit.dev/irkit/lab
 go 1.26.0
 
 require (
+	github.com/cilium/ebpf v0.22.0
 	github.com/google/go-containerregistry v0.22.1
 	github.com/minio/minio-go/v7 v7.4.1
 	github.com/vishvananda/netlink v1.3.1

@@ -82,7 +82,7 @@ func (l Lab) prepare(setup daemons.Setup) error {
 	if err := os.RemoveAll(l.Layout.StatePath("log")); err != nil {
 		return err
 	}
-	for _, directory := range []string{"log", "pod-logs", "scratch", "s3/buckets", "s3/versions"} {
+	for _, directory := range []string{"log", "pod-logs", "kubelet", "scratch", "s3/buckets", "s3/versions"} {
 		if err := os.MkdirAll(l.Layout.StatePath(directory), 0o755); err != nil {
 			return err
 		}
@@ -129,9 +129,12 @@ func (l Lab) Keep() error {
 	return node.Keep(node.Places{
 		HostName: place.NodeName,
 		Socket:   l.socketPath(),
-		Run:      l.Layout.Run,
+		Shared:   []string{l.Layout.Run, l.Layout.State, l.Layout.Cache},
 		Scratch:  l.scratchPath(),
-		Logs:     l.Layout.StatePath("pod-logs"),
-		Cgroup2:  unified,
+		Views: []node.View{
+			{From: l.Layout.StatePath("kubelet"), At: daemons.KubeletRoot},
+			{From: l.Layout.StatePath("pod-logs"), At: "/var/log"},
+		},
+		Cgroup2: unified,
 	})
 }

@@ -55,6 +55,7 @@ func (s Setup) Controllers() node.Daemon {
 		"--service-account-private-key-file="+s.Layout.Key(identity.Accounts),
 		"--use-service-account-credentials=true",
 		"--cluster-cidr="+place.PodCIDR, "--allocate-node-cidrs=true",
+		"--flex-volume-plugin-dir="+s.Layout.StatePath("volume-plugins"),
 		"--leader-elect=false")
 }
 

@@ -12,6 +12,10 @@ func (s Setup) Containerd() node.Daemon {
 		s.Parts.Binary("containerd", "containerd"), "--config", s.file("containerd.toml"))
 }
 
+// KubeletRoot is where the node sees the kubelet's directory: where every node
+// has it. On the machine it is the state directory's kubelet.
+const KubeletRoot = "/var/lib/kubelet"
+
 // Kubelet exits at once unless containerd answers already.
 func (s Setup) Kubelet() node.Daemon {
 	return s.hyperkube("kubelet",
@@ -19,7 +23,7 @@ func (s Setup) Kubelet() node.Daemon {
 		"--kubeconfig="+identity.Kubeconfig(s.Layout, identity.Kubelet),
 		"--hostname-override="+place.NodeName,
 		"--node-ip="+place.NodeIP,
-		"--root-dir="+s.Layout.StatePath("kubelet"),
+		"--root-dir="+KubeletRoot,
 		"--v=1")
 }
 

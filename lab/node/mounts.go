@@ -11,12 +11,19 @@ import (
 // Places are the directories that the node sees or makes its own.
 type Places struct {
 	HostName string
-	Socket   string // where the node listens; inside Run
-	Run      string // the one directory below /run that stays the machine's
-	Scratch  string // an empty directory of the node's own
-	Logs     string // what the node sees as /var/log: the kubelet's pod logs
-	Cgroup2  string // the node's directory in the cgroup2 hierarchy
+	Socket   string   // where the node listens; in one of Shared
+	Shared   []string // what the node still sees of the machine below Hidden
+	Scratch  string   // an empty directory of the node's own
+	Views    []View   // what it sees elsewhere than the machine does
+	Cgroup2  string   // the node's directory in the cgroup2 hierarchy
 }
+
+// View shows a directory of the machine at another path.
+type View struct{ From, At string }
+
+// hidden are the directories where daemons leave things by habit. The node has
+// empty ones of its own in their place.
+var hidden = []string{"/run", "/var/lib", "/opt"}
 
 // Cgroup2View is where the node sees its own cgroup2 directory as a mount:
 // Cilium attaches its socket programs there, and the machine's own processes,
@@ -35,12 +42,11 @@ func (p Places) mount() error {
 		{"show the node's own processes", func() error {
 			return unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 		}},
-		{"give the node its own /run", p.mountRun},
-		{"give the node its own /var/log", func() error { return bind(p.Logs, "/var/log") }},
+		{"give the node directories of its own", p.hide},
+		{"show the node its directories", p.show},
 		{"give the node its own pinned eBPF objects", func() error {
 			return unix.Mount("bpf", "/sys/fs/bpf", "bpf", 0, "")
 		}},
-		{"show the node's own cgroup", func() error { return bind(p.Cgroup2, Cgroup2View) }},
 		{"keep the machine's kernel settings", p.maskSettings},
 		{"let containers share mounts with the node", func() error {
 			return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")
@@ -54,23 +60,42 @@ func (p Places) mount() error {
 	return nil
 }
 
-// mountRun puts an empty file system over /run, so that what daemons leave there
-// by habit never reaches the machine, and shows the lab's own directory in it.
-func (p Places) mountRun() error {
-	if err := unix.Mount("run", p.Scratch, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
-		return err
-	}
-	for _, name := range []string{"lock", "netns", filepath.Base(Cgroup2View)} {
-		if err := os.Mkdir(filepath.Join(p.Scratch, name), 0o755); err != nil {
+// hide covers each hidden directory with an empty file system that goes with the
+// node, but for what is shared.
+func (p Places) hide() error {
+	for _, directory := range hidden {
+		if err := unix.Mount("irkit-lab", p.Scratch, "tmpfs", unix.MS_NOSUID, "mode=755"); err != nil {
+			return err
+		}
+		for _, shared := range p.Shared {
+			within, err := filepath.Rel(directory, shared)
+			if err != nil || !filepath.IsLocal(within) {
+				continue
+			}
+			if err := bind(shared, filepath.Join(p.Scratch, within)); err != nil {
+				return err
+			}
+		}
+		if err := unix.Mount(p.Scratch, directory, "", unix.MS_MOVE, ""); err != nil {
 			return err
 		}
 	}
-	if within, err := filepath.Rel("/run", p.Run); err == nil && filepath.IsLocal(within) {
-		if err := bind(p.Run, filepath.Join(p.Scratch, within)); err != nil {
+	return nil
+}
+
+// show makes every view, and the directories that are expected to be there.
+func (p Places) show() error {
+	for _, directory := range []string{"/run/lock", "/run/netns"} {
+		if err := os.Mkdir(directory, 0o755); err != nil {
 			return err
 		}
 	}
-	return unix.Mount(p.Scratch, "/run", "", unix.MS_MOVE, "")
+	for _, view := range append([]View{{p.Cgroup2, Cgroup2View}}, p.Views...) {
+		if err := bind(view.From, view.At); err != nil {
+			return fmt.Errorf("%s at %s: %w", view.From, view.At, err)
+		}
+	}
+	return nil
 }
 
 func bind(from, to string) error {

@@ -18,7 +18,7 @@ import (
 func Find() ([]string, error) {
 	var found []string
 	for _, look := range []func() ([]string, error){
-		processes, mounts, namespaces, groups, devices, leftovers,
+		processes, mounts, namespaces, groups, devices, programs, leftovers,
 	} {
 		some, err := look()
 		if err != nil {
@@ -41,7 +41,9 @@ func processes() ([]string, error) {
 			continue
 		}
 		if group, err := os.ReadFile("/proc/" + pid + "/cgroup"); err == nil && strings.Contains(string(group), ":/"+place.ControlGroup) {
-			found = append(found, "process "+pid+": "+commandLine(pid))
+			if line := commandLine(pid); line != "" { // empty: it ended, and waits for its parent
+				found = append(found, "process "+pid+": "+line)
+			}
 		}
 	}
 	return found, nil
