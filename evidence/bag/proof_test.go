@@ -374,6 +374,14 @@ func shells(t testing.TB) [][]string {
 	return nil
 }
 
+func runRecipe(t testing.TB, shell []string, dir string, signers ...string) (string, error) {
+	t.Helper()
+	script := recipe(t, mustRead(t, filepath.Join(dir, evidence.VerifyTxt)))
+	args := append(append(slices.Clone(shell[1:]), script, dir), signers...)
+	out, err := exec.CommandContext(t.Context(), shell[0], args...).CombinedOutput()
+	return string(out), err
+}
+
 func answers(out string) (integrity, origin verify.Answer) {
 	word := func(label string) verify.Answer {
 		m := regexp.MustCompile(`(?m)^` + label + `: (OK|FAILED|NOT CHECKED)`).FindStringSubmatch(out)

@@ -91,11 +91,16 @@ func open(ctx context.Context, caseDir, id string, o Options, create bool) (_ *W
 	if !idForm.MatchString(id) {
 		return nil, errors.New("id is not irkit-<case>-<ulid> in [a-z0-9-]")
 	}
-	w := &Writer{id: id, o: o.defaults()}
+	w, made := &Writer{id: id, o: o.defaults()}, false
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, w.Close())
+		if err == nil {
+			return
 		}
+		if made {
+			// Only when nothing is in it yet.
+			_ = w.kase.Remove(id)
+		}
+		err = errors.Join(err, w.Close())
 	}()
 	if w.kase, err = os.OpenRoot(caseDir); err != nil {
 		return nil, err
@@ -104,6 +109,7 @@ func open(ctx context.Context, caseDir, id string, o Options, create bool) (_ *W
 		if err := w.kase.Mkdir(id, 0o700); err != nil {
 			return nil, err
 		}
+		made = true
 	}
 	if w.root, err = w.kase.OpenRoot(id); err != nil {
 		return nil, err

@@ -19,7 +19,8 @@ import (
 // evidence.CustodyDir under the case folder's root, named by evidence.CustodyName. The
 // first record's prev is the head of the bundle's own log, and its seal_sha256 the seal
 // digest. Records are never changed once written; the folder is made when the first
-// comes. It checks both logs, and fails when either does not hold or the bundle has no seal.
+// comes. It checks both logs, and fails when either does not hold, the bundle has no seal, or
+// anybody, this process too, still has the bundle's own log open.
 func Continue(caseRoot *os.Root, o Options) (*Log, error) {
 	manifest, err := caseRoot.ReadFile(path.Join(o.Bundle, evidence.TagManifestSHA256))
 	if err != nil {
