@@ -219,8 +219,7 @@ func refuseNode(node []netip.Addr) ([]device, error) {
 			return nil, fmt.Errorf("%w: it has the node's address %s", agent.ErrNodeNetwork, addr)
 		}
 	}
-	const initialPIDs = "pid:[4026531836]" // PROC_PID_INIT_INO in linux/proc_ns.h
-	if pids, err := os.Readlink("/proc/self/ns/pid"); err == nil && pids == initialPIDs {
+	if inInitialPIDs() {
 		first, err1 := os.Readlink("/proc/1/ns/net")
 		ours, err2 := os.Readlink("/proc/thread-self/ns/net")
 		if err1 == nil && err2 == nil && first == ours {
@@ -234,6 +233,13 @@ func refuseNode(node []netip.Addr) ([]device, error) {
 		}
 	}
 	return devices, nil
+}
+
+// inInitialPIDs reports that this process sees the whole node's processes: its PID
+// namespace is the first (PROC_PID_INIT_INO in linux/proc_ns.h).
+func inInitialPIDs() bool {
+	pids, err := os.Readlink("/proc/self/ns/pid")
+	return err == nil && pids == "pid:[4026531836]"
 }
 
 // nextHops are the routers on the way to what is allowed, which must be resolved. An

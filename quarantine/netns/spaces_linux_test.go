@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -97,6 +98,22 @@ func wire(t *testing.T) (target, peer *space) {
 		}
 		return nil
 	})
+	// A link takes a moment until the kernel routes IPv6 over it: a closed port answers.
+	for _, v := range []struct {
+		s  *space
+		to string
+	}{{target, node6}, {peer, target6}, {target, node4}} {
+		end := time.Now().Add(trust)
+		for {
+			_, err := v.s.dial("", 0, v.to, 1, 100*time.Millisecond)
+			if errors.Is(err, unix.ECONNREFUSED) {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("the wire carries nothing to %s: %v", v.to, err)
+			}
+		}
+	}
 	return target, peer
 }
 
@@ -131,7 +148,7 @@ func up(device string, addrs ...string) error {
 func (s *space) serve(t *testing.T, addr string, port int) {
 	t.Helper()
 	s.must(t, func() error {
-		l, err := net.Listen("tcp", join2(addr, port))
+		l, err := (&net.ListenConfig{Control: sharePort}).Listen(t.Context(), "tcp", join2(addr, port))
 		if err != nil {
 			return err
 		}
@@ -194,9 +211,20 @@ func (s *space) reaches(t *testing.T, from, to string, port int) {
 
 func (s *space) doesNotReach(t *testing.T, from, to string, port int) {
 	t.Helper()
-	if c, err := s.dial(from, 0, to, port, patience); err == nil {
+	c, err := s.dial(from, 0, to, port, patience)
+	mustBeSilence(t, c, err)
+}
+
+// mustBeSilence fails when there was an answer of any kind, or when nothing was tried.
+func mustBeSilence(t *testing.T, c net.Conn, err error) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("%s reaches %s", c.LocalAddr(), c.RemoteAddr())
 		c.Close()
-		t.Errorf("%s reaches %s port %d", from, to, port)
+		return
+	}
+	if silent, ok := errors.AsType[net.Error](err); !ok || !silent.Timeout() {
+		t.Errorf("want silence, got %v", err)
 	}
 }
 

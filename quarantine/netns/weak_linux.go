@@ -22,7 +22,8 @@ import (
 //
 // targetPID is the target's first process as this process sees it; 0 where it sees
 // none. Processes in our own mount namespace are ours (the hand's container), unless
-// one is the target. Those whose namespaces may not be read count as sharing ours.
+// one is the target. Those whose namespaces may not be read count as sharing ours,
+// unless we see the whole node's processes.
 func Weak(ctx context.Context, targetPID int) ([]string, error) {
 	weak, err := weakProcesses(ctx, targetPID)
 	if err != nil {
@@ -62,7 +63,7 @@ func weakProcesses(ctx context.Context, targetPID int) ([]string, error) {
 		return nil, fmt.Errorf("read our mount namespace: %w", err)
 	}
 	owners := owners()
-	bypass := clsactHere()
+	bypass, wholeNode := clsactHere(), inInitialPIDs()
 	var weak []string
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
@@ -76,7 +77,8 @@ func weakProcesses(ctx context.Context, targetPID int) ([]string, error) {
 		if mnt, err := os.Readlink(dir + "/ns/mnt"); err == nil && mnt == home && pid != targetPID {
 			continue
 		}
-		if net, err := os.Readlink(dir + "/ns/net"); errors.Is(err, os.ErrNotExist) || err == nil && net != ours {
+		if net, err := os.Readlink(dir + "/ns/net"); err == nil && net != ours || errors.Is(err, os.ErrNotExist) ||
+			err != nil && wholeNode && pid != targetPID {
 			continue
 		}
 		if user, err := os.Readlink(dir + "/ns/user"); err == nil && len(owners) > 0 && !slices.Contains(owners, user) {
@@ -127,7 +129,7 @@ func clsactHere() bool {
 type rights struct {
 	name                           string
 	effective, permitted, bounding uint64
-	ambient, inheritable           uint64
+	ambient                        uint64
 	noNewPrivileges                bool
 }
 
@@ -144,8 +146,6 @@ func parseStatus(text string) rights {
 			r.effective = n
 		case "CapPrm":
 			r.permitted = n
-		case "CapInh":
-			r.inheritable = n
 		case "CapAmb":
 			r.ambient = n
 		case "CapBnd":
