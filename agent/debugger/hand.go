@@ -1,8 +1,6 @@
 package debugger
 
 import (
-	"context"
-	"errors"
 	"time"
 
 	"irkit.dev/irkit/agent"
@@ -53,20 +51,3 @@ func (h *Hand) Info() Info { return h.info }
 
 // Transport is the one in use: ws or spdy. It is known once the hand is attached.
 func (h *Hand) Transport() Transport { return h.transport() }
-
-// Choose finds by dry run (dryRun=All) the strongest of o.Profiles that the cluster
-// admits, and changes nothing. It fails with NoProfileError when none is.
-func Choose(ctx context.Context, o Options) (Choice, error) {
-	return Choice{}, errors.ErrUnsupported
-}
-
-// Start injects the hand through o.Recorder (Op inject; in debug-image mode then Op
-// exec), waits until it runs, attaches to it and checks that it is the binary that
-// was meant. Running again finds a hand that stands, when o.Secret is the same; an
-// ended one is used up, and a further container gets a further name.
-//
-// A hand that was injected but does not run is an error, and stays in the pod's
-// specification: the API has no way to take it back (KEP-277).
-func Start(ctx context.Context, o Options) (*Hand, error) {
-	return nil, errors.ErrUnsupported
-}
