@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -24,62 +23,28 @@ const (
 
 // From linux/pkt_cls.h and linux/filter.h.
 const (
-	bpfOpsLen   = 4 // TCA_BPF_OPS_LEN
-	bpfOps      = 5 // TCA_BPF_OPS
-	bpfFlags    = 8 // TCA_BPF_FLAGS
-	actUnspec   = 0xffffffff
-	actShot     = 2
-	ancillary   = 0xfffff000 // SKF_AD_OFF
-	adProtocol  = ancillary + 0
-	adMark      = ancillary + 20
-	ethernetLen = 14
+	bpfOpsLen = 4 // TCA_BPF_OPS_LEN
+	bpfOps    = 5 // TCA_BPF_OPS
+	bpfFlags  = 8 // TCA_BPF_FLAGS
+	actUnspec = 0xffffffff
+	actShot   = 2
+	adMark    = 0xfffff000 + 20 // SKF_AD_OFF + SKF_AD_MARK
 )
 
-// frames is the filter in classic BPF, which takes no right but NET_ADMIN: marked
-// packets and small ARP frames for the peers go on to what else is there, the rest is
-// dropped.
-func frames(s spec) []unix.SockFilter {
-	stmt := func(code uint16, k uint32) unix.SockFilter { return unix.SockFilter{Code: code, K: k} }
-	jump := func(code uint16, k uint32, t, f uint8) unix.SockFilter {
-		return unix.SockFilter{Code: code, Jt: t, Jf: f, K: k}
+// frames is the filter in classic BPF, which takes no right but NET_ADMIN: what the IP
+// layer and the ARP table marked goes on to what else is there, the rest is dropped.
+func frames() []unix.SockFilter {
+	return []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: adMark},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: passMark},
+		{Code: unix.BPF_RET | unix.BPF_K, K: actUnspec},
+		{Code: unix.BPF_RET | unix.BPF_K, K: actShot},
 	}
-	const (
-		ldw = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
-		ldh = unix.BPF_LD | unix.BPF_H | unix.BPF_ABS
-		jeq = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-		jgt = unix.BPF_JMP | unix.BPF_JGT | unix.BPF_K
-		ret = unix.BPF_RET | unix.BPF_K
-	)
-	pass, drop := stmt(ret, actUnspec), stmt(ret, actShot)
-	program := []unix.SockFilter{
-		stmt(ldw, adMark), jump(jeq, passMark, 0, 1), pass,
-		stmt(ldw, adProtocol), jump(jeq, unix.ETH_P_ARP, 1, 0), drop,
-		stmt(unix.BPF_LD|unix.BPF_W|unix.BPF_LEN, 0), jump(jgt, smallFrame, 0, 1), drop,
-		stmt(ldw, ethernetLen+2), jump(jeq, 0x08000604, 1, 0), drop,
-		stmt(ldw, ethernetLen+24),
-	}
-	for _, a := range peers(s) {
-		if a.Is4() {
-			program = append(program, jump(jeq, binary.BigEndian.Uint32(a.AsSlice()), 0, 1), pass)
-		}
-	}
-	for _, a := range s.allow {
-		if !a.Prefix.Addr().Is4() {
-			continue
-		}
-		mask := ^uint32(0)
-		if a.Prefix.Bits() < 32 {
-			mask = ^(^uint32(0) >> a.Prefix.Bits())
-		}
-		program = append(program, stmt(ldw, ethernetLen+24), stmt(unix.BPF_ALU|unix.BPF_AND|unix.BPF_K, mask),
-			jump(jeq, binary.BigEndian.Uint32(a.Prefix.Addr().AsSlice()), 0, 1), pass)
-	}
-	return append(program, drop)
 }
 
 // withClsact holds the way out of every device by traffic control, then installs the
 // rest. A device that cannot be held so is left, and the report names it.
-func withClsact(want spec, devices []device, found map[nftables.TableFamily]standing, fresh, stands bool) error {
+func withClsact(want spec, devices []device, old former) error {
 	want.egress = clsactEgress
 	for _, d := range devices {
 		has, err := hasClsact(d)
@@ -88,7 +53,7 @@ func withClsact(want spec, devices []device, found map[nftables.TableFamily]stan
 		}
 	}
 	slices.Sort(want.qdiscs)
-	if err := commit(plan(want, devices), found, fresh, stands); err != nil {
+	if err := commit(plan(want, devices), old); err != nil {
 		return err
 	}
 	var failed []error
@@ -126,7 +91,7 @@ func holdEgress(s spec, d device) error {
 	}
 	req := filterRequest(unix.RTM_NEWTFILTER, unix.NLM_F_CREATE|unix.NLM_F_ACK, d.index)
 	options := nl.NewRtAttr(nl.TCA_OPTIONS, nil)
-	program := frames(s)
+	program := frames()
 	options.AddRtAttr(bpfOpsLen, native16(uint16(len(program))))
 	options.AddRtAttr(bpfOps, encodeFilter(program))
 	options.AddRtAttr(bpfFlags, native32(nl.TCA_BPF_FLAG_ACT_DIRECT))
@@ -157,8 +122,8 @@ func encodeFilter(program []unix.SockFilter) []byte {
 }
 
 // heldEgress reports whether our filter, byte for byte, stands on a device.
-func heldEgress(s spec, d device) bool {
-	return slices.Contains(programs(d), string(encodeFilter(frames(s))))
+func heldEgress(d device) bool {
+	return slices.Contains(programs(d), string(encodeFilter(frames())))
 }
 
 // hasOurFilter reports a filter with our name on a device, whatever it does.
@@ -217,7 +182,7 @@ func filterProgram(m []byte) []byte {
 // clsactMissing reports a device whose way out the cut should hold by traffic control
 // and does not.
 func clsactMissing(s spec, devices []device) bool {
-	return s.egress == clsactEgress && slices.ContainsFunc(devices, func(d device) bool { return !heldEgress(s, d) })
+	return s.egress == clsactEgress && slices.ContainsFunc(devices, func(d device) bool { return !heldEgress(d) })
 }
 
 // releaseEgress takes our filter off a device, and the queueing discipline where the

@@ -120,8 +120,11 @@ func covered(s spec, found map[nftables.TableFamily]standing, present []device) 
 }
 
 func familyName(f nftables.TableFamily) string {
-	if f == nftables.TableFamilyNetdev {
+	switch f {
+	case nftables.TableFamilyNetdev:
 		return "netdev"
+	case nftables.TableFamilyARP:
+		return "arp"
 	}
 	return "inet"
 }

@@ -60,22 +60,34 @@ func cut(ctx context.Context, c agent.Cut, way egress) (evidence.CutReport, erro
 	if err := ctx.Err(); err != nil {
 		return evidence.CutReport{}, fmt.Errorf("cut for case %s: %w", c.Case, err)
 	}
-	want.nextHops = nextHops(want.allow)
-	var found map[nftables.TableFamily]standing
-	if others[c.Case] {
-		if found, err = read(conn, c.Case); err != nil {
-			found = nil // what cannot be read is replaced
-		} else if holds(want, found, devices) {
-			return Report(ctx, c.Case)
-		}
+	want.nextHops = nextHops(want)
+	old := former{stands: others[c.Case]}
+	if len(old.stands) > 0 {
+		if old.found, err = read(conn, c.Case); err == nil && holds(want, old.found, devices) {
+			return tell(c.Case, old.found, devices), nil
+		} // what cannot be read is replaced
 	}
-	if err := install(want, devices, found, others[c.Case]); err != nil {
+	if err := install(want, devices, old); err != nil {
 		return evidence.CutReport{}, fmt.Errorf("cut for case %s: %w", c.Case, err)
 	}
 	took := time.Since(begun)
-	r, err := Report(ctx, c.Case)
+	found, err := read(conn, c.Case)
+	if err != nil {
+		return evidence.CutReport{}, err
+	}
+	if has, err := stoodSpec(c.Case, found); err != nil || !has.asks(want) {
+		return evidence.CutReport{}, fmt.Errorf("cut for case %s: the kernel does not have the rules that it was given", c.Case)
+	}
+	r := tell(c.Case, found, devices)
 	r.Took = took
-	return r, err
+	return r, nil
+}
+
+// former is what stands of the case already.
+type former struct {
+	stands []nftables.TableFamily
+	found  map[nftables.TableFamily]standing // nil: it could not be read
+	fresh  bool                              // it is to be taken away first
 }
 
 // holds reports that a cut of these rules stands, whole and on every device.
@@ -90,52 +102,45 @@ func holds(want spec, found map[nftables.TableFamily]standing, devices []device)
 
 // install puts the rules in place: over those that stand when they are irkit's,
 // instead of them when someone changed them.
-func install(want spec, devices []device, found map[nftables.TableFamily]standing, stands bool) error {
-	fresh := stands
-	if has, err := stoodSpec(want.caseID, found); err == nil {
+//
+// A kernel without the egress hook (before Linux 5.16) refuses the whole; then traffic
+// control holds the way out.
+func install(want spec, devices []device, old former) error {
+	old.fresh = len(old.stands) > 0
+	if has, err := stoodSpec(want.caseID, old.found); err == nil {
 		want.started, want.qdiscs = has.started, has.qdiscs
-		here, _ := covered(has, found, devices)
-		fresh = len(differences(plan(has, here), found, devices)) > 0 || has.egress != want.egress
+		here, _ := covered(has, old.found, devices)
+		old.fresh = len(differences(plan(has, here), old.found, devices)) > 0 || has.egress != want.egress
 	}
-	if want.egress == netdevEgress {
-		err := commit(plan(want, devices), found, fresh, stands)
-		if err == nil || errors.Is(err, os.ErrPermission) {
-			return err
-		}
-		if err := second(err, want, devices, found, fresh, stands); err != nil {
-			return err
-		}
-		return nil
+	if want.egress == clsactEgress {
+		return withClsact(want, devices, old)
 	}
-	return withClsact(want, devices, found, fresh, stands)
-}
-
-// second tries the way out by traffic control, where the kernel knows no egress hook
-// (before Linux 5.16).
-func second(first error, want spec, devices []device, found map[nftables.TableFamily]standing, fresh, stands bool) error {
-	want.egress = clsactEgress
-	if err := withClsact(want, devices, found, fresh, stands); err != nil {
-		return errors.Join(first, err)
+	err := commit(plan(want, devices), old)
+	if err == nil || errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	if second := withClsact(want, devices, old); second != nil {
+		return errors.Join(err, second)
 	}
 	return nil
 }
 
-// commit sends both tables in one transaction.
-func commit(tables []table, found map[nftables.TableFamily]standing, fresh, stands bool) error {
+// commit sends all tables in one transaction.
+func commit(tables []table, old former) error {
 	conn, err := open()
 	if err != nil {
 		return err
 	}
 	defer conn.CloseLasting()
-	seeds := counters(found)
-	for _, t := range tables {
-		kt := &nftables.Table{Family: t.family, Name: t.name}
-		if _, ok := found[t.family]; fresh && (ok || found == nil && stands) {
-			conn.AddTable(kt) // so that deleting it cannot miss it
-			conn.DelTable(kt)
+	seeds := counters(old.found)
+	for _, f := range old.stands {
+		if old.fresh {
+			conn.DelTable(&nftables.Table{Family: f, Name: tables[0].name})
 		}
-		conn.AddTable(kt)
-		if err := addSets(conn, kt, t, found[t.family], fresh); err != nil {
+	}
+	for _, t := range tables {
+		kt := conn.AddTable(&nftables.Table{Family: t.family, Name: t.name})
+		if err := addSets(conn, kt, t, old.found[t.family], old.fresh); err != nil {
 			return err
 		}
 		drop := nftables.ChainPolicyDrop
@@ -242,11 +247,16 @@ func inInitialPIDs() bool {
 	return err == nil && pids == "pid:[4026531836]"
 }
 
-// nextHops are the routers on the way to what is allowed, which must be resolved. An
-// address that has no route has none.
-func nextHops(allow []evidence.Allow) []netip.Addr {
+// nextHops are the routers on the way to the peers and to what is allowed, which must
+// be resolved. An address that has no route has none.
+func nextHops(s spec) []netip.Addr {
 	var all []netip.Addr
-	for _, a := range allow {
+	for _, h := range s.holes {
+		if hop, ok := nextHop(h.Peer); ok && hop != h.Peer {
+			all = append(all, hop)
+		}
+	}
+	for _, a := range s.allow {
 		if hop, ok := nextHop(a.Prefix.Addr()); ok {
 			all = append(all, hop)
 		}

@@ -48,24 +48,24 @@ type standingRule struct {
 	accepted bool
 }
 
-// cases are the cases of which a table stands here, by name.
-func cases(c *nftables.Conn) (map[string]bool, error) {
-	all := map[string]bool{}
-	for _, f := range []nftables.TableFamily{nftables.TableFamilyNetdev, nftables.TableFamilyINet} {
+// cases are the cases of which a table stands here, with the families of those.
+func cases(c *nftables.Conn) (map[string][]nftables.TableFamily, error) {
+	all := map[string][]nftables.TableFamily{}
+	for _, f := range kinds() {
 		tables, err := c.ListTablesOfFamily(f)
 		if err != nil {
 			return nil, fmt.Errorf("list nftables tables: %w", err)
 		}
 		for _, t := range tables {
 			if name, ok := strings.CutPrefix(t.Name, prefix); ok {
-				all[name] = true
+				all[name] = append(all[name], f)
 			}
 		}
 	}
 	return all, nil
 }
 
-// read reads both tables of a case; a table that does not stand is not in the answer.
+// read reads the tables of a case; a table that does not stand is not in the answer.
 // What stands there may be a hostile hand's: an answer that the library trips over is
 // an error.
 func read(c *nftables.Conn, caseID string) (found map[nftables.TableFamily]standing, err error) {
@@ -76,7 +76,7 @@ func read(c *nftables.Conn, caseID string) (found map[nftables.TableFamily]stand
 	}()
 	found = map[nftables.TableFamily]standing{}
 	name := prefix + caseID
-	for _, f := range []nftables.TableFamily{nftables.TableFamilyNetdev, nftables.TableFamilyINet} {
+	for _, f := range kinds() {
 		tables, err := c.ListTablesOfFamily(f)
 		if err != nil {
 			return nil, fmt.Errorf("list nftables tables: %w", err)
@@ -122,7 +122,7 @@ func readTable(c *nftables.Conn, t *nftables.Table) (standing, error) {
 		}
 		s.chains[ch.Name] = sc
 	}
-	for _, set := range sets(spec{}, t.Family == nftables.TableFamilyNetdev) {
+	for _, set := range sets(spec{}, t.Family) {
 		// The library does not say why a set cannot be read; one that cannot is told as
 		// a difference.
 		if es, err := c.GetSetElements(&nftables.Set{Table: t, Name: set.name}); err == nil {

@@ -25,7 +25,7 @@ func Lift(ctx context.Context, caseID string) error {
 	}
 	defer conn.CloseLasting()
 	stands, err := cases(conn)
-	if err != nil || !stands[caseID] {
+	if err != nil || len(stands[caseID]) == 0 {
 		return err
 	}
 	var failed []error
@@ -44,10 +44,8 @@ func Lift(ctx context.Context, caseID string) error {
 		return errors.Join(append(failed, err)...)
 	}
 	defer out.CloseLasting()
-	for _, f := range []nftables.TableFamily{nftables.TableFamilyNetdev, nftables.TableFamilyINet} {
-		t := &nftables.Table{Family: f, Name: name}
-		out.AddTable(t) // one of the two may be gone
-		out.DelTable(t)
+	for _, f := range stands[caseID] {
+		out.DelTable(&nftables.Table{Family: f, Name: name})
 	}
 	if err := out.Flush(); err != nil {
 		failed = append(failed, err)

@@ -40,7 +40,7 @@ func ProbeThroughPinhole(ctx context.Context, caseID string, probes []evidence.P
 				remote.AsSlice(), be16(t.local.Port()), be16(t.result.Addr.Port()))})
 			adds = append(adds, hop(s, remote)...)
 		}
-		if failed = pierce(caseID, adds); failed != nil {
+		if failed = pierce(s, adds); failed != nil {
 			for _, t := range tries {
 				t.end(false, failed)
 			}
@@ -61,7 +61,7 @@ func OpenInbound(ctx context.Context, caseID string, in agent.Inbound) error {
 	if err != nil {
 		return err
 	}
-	return pierce(caseID, append(hop(s, peer), addition{named("open", familyOf(peer)), join(peer.AsSlice(), be16(in.Port))}))
+	return pierce(s, append(hop(s, peer), addition{named("open", familyOf(peer)), join(peer.AsSlice(), be16(in.Port))}))
 }
 
 // stands reads the spec of the cut of a case.
@@ -103,8 +103,8 @@ func hop(s spec, to netip.Addr) []addition {
 	return []addition{{named("peer", familyOf(via)), via.AsSlice()}}
 }
 
-// pierce adds elements to the sets of both tables, in one transaction.
-func pierce(caseID string, adds []addition) error {
+// pierce adds elements to the sets of all tables, in one transaction.
+func pierce(in spec, adds []addition) error {
 	if len(adds) == 0 {
 		return nil
 	}
@@ -113,9 +113,9 @@ func pierce(caseID string, adds []addition) error {
 		return err
 	}
 	defer conn.CloseLasting()
-	for _, f := range []nftables.TableFamily{nftables.TableFamilyNetdev, nftables.TableFamilyINet} {
-		t := &nftables.Table{Family: f, Name: prefix + caseID}
-		for _, s := range sets(spec{}, f == nftables.TableFamilyNetdev) {
+	for _, planned := range plan(in, nil) {
+		t := &nftables.Table{Family: planned.family, Name: planned.name}
+		for _, s := range planned.sets {
 			var elements []nftables.SetElement
 			seen := map[string]bool{}
 			for _, a := range adds {
@@ -134,7 +134,7 @@ func pierce(caseID string, adds []addition) error {
 		}
 	}
 	if err := conn.Flush(); err != nil {
-		return fmt.Errorf("open a pinhole in the cut of case %s: %w", caseID, err)
+		return fmt.Errorf("open a pinhole in the cut of case %s: %w", in.caseID, err)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ const (
 	netdevPriority = -500
 	innerPriority  = -310
 	outerPriority  = 310
+	arpOut         = 1 // NF_ARP_OUT (linux/netfilter_arp.h)
 )
 
 // rule is one rule of a plan. Its comment is unique in its chain where it has a
@@ -54,8 +55,8 @@ const aboutChain = "about"
 // tables.
 func plan(s spec, devices []device) []table {
 	name := prefix + s.caseID
-	netdev := table{family: nftables.TableFamilyNetdev, name: name, sets: sets(s, true)}
-	inet := table{family: nftables.TableFamilyINet, name: name, sets: sets(s, false)}
+	netdev := table{family: nftables.TableFamilyNetdev, name: name, sets: sets(s, nftables.TableFamilyNetdev)}
+	inet := table{family: nftables.TableFamilyINet, name: name, sets: sets(s, nftables.TableFamilyINet)}
 	var about []rule
 	for _, c := range s.about() {
 		about = append(about, rule{exprs: match{&expr.Counter{}}, comment: c})
@@ -75,7 +76,20 @@ func plan(s spec, devices []device) []table {
 	inet.chains = append(inet.chains,
 		inner(inbound, expr.MetaKeyIIFTYPE, nftables.ChainHookPrerouting, innerPriority),
 		inner(outbound, expr.MetaKeyOIFTYPE, nftables.ChainHookPostrouting, outerPriority))
-	return []table{netdev, inet}
+	if s.egress == netdevEgress {
+		return []table{netdev, inet}
+	}
+	resolve := table{family: nftables.TableFamilyARP, name: name, sets: sets(s, nftables.TableFamilyARP)}
+	out := arp(s, outbound)
+	out.hook, out.priority = nftables.ChainHookRef(arpOut), outerPriority
+	resolve.chains = append(resolve.chains, out)
+	return []table{netdev, inet, resolve}
+}
+
+// kinds are the families of tables that a cut may have. That of ARP is for the marks
+// that traffic control looks at.
+func kinds() []nftables.TableFamily {
+	return []nftables.TableFamily{nftables.TableFamilyNetdev, nftables.TableFamilyINet, nftables.TableFamilyARP}
 }
 
 // baseName is the name of a device's base chain. Names of devices are the target's
@@ -102,7 +116,7 @@ func inner(way direction, key expr.MetaKey, hook *nftables.ChainHook, priority n
 func traffic(s spec, d direction, in nftables.TableFamily) []chain {
 	main := chain{name: string(d)}
 	more := []chain{}
-	if in == nftables.TableFamilyNetdev {
+	if in == nftables.TableFamilyNetdev && (d == inbound || s.egress == netdevEgress) {
 		main.rules = append(main.rules, rule{exprs: and(l3(unix.ETH_P_ARP), verdict(expr.VerdictGoto, string(d)+"-arp"))})
 		more = append(more, arp(s, d))
 	}

@@ -194,24 +194,39 @@ func TestPinholeClosesOnTheConnectionToo(t *testing.T) {
 	})
 }
 
-func TestPinholeToARouterThatIsNoPeer(t *testing.T) {
-	target, peer := wire(t)
-	peer.serve(t, "", 443)
-	target.serve(t, "", 9090)
-	target.cutHere(t, agent.Cut{Case: theCase}, netdevEgress)
-	for _, s := range []*space{target, peer} {
-		s.must(t, forgetNeighbours)
-	}
-	var rs []evidence.ProbeResult
-	target.must(t, func() (err error) {
-		rs, err = ProbeThroughPinhole(t.Context(), theCase, []evidence.Probe{probeOf("tcp", beyond4, 443), probeOf("tcp", beyond6, 443)}, 900*time.Millisecond)
-		return err
-	})
-	for _, r := range rs {
-		if !r.Answered {
-			t.Errorf("through the pinhole: %+v", r)
+// What keeps a probe from its answer must be the policy outside, never the cut's own
+// silence about whose address belongs to what card.
+func TestPinholeResolvesWhoIsNoPeer(t *testing.T) {
+	eachWay(t, func(t *testing.T, way egress) {
+		target, peer := wire(t)
+		peer.serve(t, "", 443)
+		target.serve(t, "", 9090)
+		target.cutHere(t, agent.Cut{Case: theCase}, way)
+		for _, s := range []*space{target, peer} {
+			s.must(t, forgetNeighbours)
 		}
-	}
+		probes := []evidence.Probe{probeOf("tcp", beyond4, 443), probeOf("tcp", beyond6, 443), probeOf("tcp", stranger4, 443), probeOf("tcp", stranger6, 443)}
+		var rs []evidence.ProbeResult
+		target.must(t, func() (err error) {
+			rs, err = ProbeThroughPinhole(t.Context(), theCase, probes, 900*time.Millisecond)
+			return err
+		})
+		for _, r := range rs {
+			if !r.Answered {
+				t.Errorf("through the pinhole: %+v", r)
+			}
+		}
+		time.Sleep(pinholeFor + 200*time.Millisecond)
+		for _, s := range []*space{target, peer} {
+			s.must(t, forgetNeighbours)
+		}
+		target.must(t, func() error { return OpenInbound(t.Context(), theCase, agent.Inbound{Peer: ip(stranger4), Port: 9090}) })
+		c, err := peer.dial(stranger4, 0, target4, 9090, 900*time.Millisecond)
+		if err != nil {
+			t.Fatalf("through the inbound pinhole: %v", err)
+		}
+		c.Close()
+	})
 }
 
 func TestPinholesNeedACut(t *testing.T) {

@@ -83,7 +83,7 @@ func tell(caseID string, found map[nftables.TableFamily]standing, devices []devi
 	}
 	held := len(here) > 0
 	for _, d := range here {
-		if s.egress == clsactEgress && !heldEgress(s, d) {
+		if s.egress == clsactEgress && !heldEgress(d) {
 			uncovered, held = append(uncovered, d), false
 			continue
 		}

@@ -73,17 +73,13 @@ func pinholes(s spec, f family, d direction) []rule {
 
 // arp lets through address resolution (RFC 826) with the peers alone.
 func arp(s spec, d direction) chain {
-	ethernet := and(meta(expr.MetaKeyLEN, expr.CmpOpLte, native32(smallFrame)),
-		field(network, 2, 0x08, 0x00, 6, 4))
+	ethernet := and(meta(expr.MetaKeyLEN, expr.CmpOpLte, native32(smallFrame)), field(network, 2, 0x08, 0x00, 6, 4))
 	peer := key{base: network, offset: pick(d, 14, 24), size: 4} // the sender's address, the target's
 	c := chain{name: string(d) + "-arp"}
-	if s.egress == clsactEgress && d == outbound {
-		return c // no base chain leads here; the filter on the device decides
-	}
-	c.rules = append(c.rules, rule{exprs: and(ethernet, loadKey(peer), in("peer4"), counted(expr.VerdictAccept)), comment: "peers"})
+	c.rules = append(c.rules, rule{exprs: and(ethernet, loadKey(peer), in("peer4"), s.accept(d)), comment: "peers"})
 	for _, a := range s.allow {
 		if a.Prefix.Addr().Is4() {
-			c.rules = append(c.rules, rule{exprs: and(ethernet, within(peer, a.Prefix), counted(expr.VerdictAccept)),
+			c.rules = append(c.rules, rule{exprs: and(ethernet, within(peer, a.Prefix), s.accept(d)),
 				comment: "allow " + a.Prefix.String()})
 		}
 	}

@@ -28,8 +28,8 @@ type set struct {
 
 func named(kind string, f family) string { return fmt.Sprintf("%s%d", kind, f.number) }
 
-// sets is every set of a table; ARP is seen by the devices' alone.
-func sets(s spec, netdev bool) []set {
+// sets is every set of a table. Only where ARP is seen are IPv4 peers resolved.
+func sets(s spec, in nftables.TableFamily) []set {
 	port, proto := nftables.TypeInetService, nftables.TypeInetProto
 	var all []set
 	for _, f := range families() {
@@ -50,9 +50,12 @@ func sets(s spec, netdev bool) []set {
 			set{name: named("pin", f), key: concat(proto, f.kind, f.kind, port, port), timeout: true},
 			set{name: named("open", f), key: concat(f.kind, port), timeout: true},
 			set{name: named("tried", f), key: concat(proto, f.kind, port), dynamic: true, size: triedSize})
-		if netdev || f.number == 6 {
+		if in != nftables.TableFamilyINet || f.number == 6 {
 			all = append(all, peer)
 		}
+	}
+	if in == nftables.TableFamilyARP {
+		return slices.DeleteFunc(all, func(s set) bool { return s.name != "peer4" })
 	}
 	return all
 }
