@@ -229,3 +229,7 @@ func one(t *testing.T, all []got, kind string) got {
 	}
 	return found[0]
 }
+
+func asNobody() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+}

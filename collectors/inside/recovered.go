@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,7 +74,7 @@ func (b beside) lost(ctx context.Context, v view, q agent.Request, o *out) []Los
 	all := []Lost{}
 	seen := map[identity]bool{}
 	mounts := b.mountsOf(q.SkipMounts)
-	add := func(l Lost, gone func(meta) bool) {
+	add := func(l Lost, lost func(meta) bool) {
 		if len(all) == maxLost {
 			o.note("more than %d lost files: the list is cut", maxLost)
 			return
@@ -81,7 +82,8 @@ func (b beside) lost(ctx context.Context, v view, q agent.Request, o *out) []Los
 		l.Target, l.TargetB64 = text(l.target)
 		handle, err := unix.Open(l.at, unix.O_PATH|unix.O_CLOEXEC, 0)
 		if err != nil {
-			if id := (identity{Ino: l.Inode}); l.How != "map" || seen[id] {
+			// The kernel opens mappings only to CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE.
+			if l.How != "map" || gone(err) || slices.ContainsFunc(all, func(o Lost) bool { return o.target == l.target && (o.Inode == l.Inode || o.PID == l.PID) }) {
 				return
 			}
 			l.Content, l.Reason = unread, "open: "+cause(err)
@@ -90,7 +92,7 @@ func (b beside) lost(ctx context.Context, v view, q agent.Request, o *out) []Los
 		}
 		defer unix.Close(handle)
 		m, err := metaOf(handle)
-		if err != nil || m.kind() != unix.S_IFREG || !gone(m) || seen[m.identity] {
+		if err != nil || m.kind() != unix.S_IFREG || !lost(m) || seen[m.identity] {
 			return
 		}
 		seen[m.identity] = true
@@ -122,7 +124,9 @@ func (b beside) lost(ctx context.Context, v view, q agent.Request, o *out) []Los
 		if target, err := os.Readlink(at); err == nil {
 			memfd := strings.HasPrefix(target, "/memfd:")
 			if memfd || strings.HasSuffix(target, " (deleted)") {
-				add(Lost{PID: pid, Comm: comm(pid), How: "exe", at: at, target: target}, func(m meta) bool { return memfd || nameless(m) || !v.named(target, m) })
+				add(Lost{PID: pid, Comm: comm(pid), How: "exe", at: at, target: target}, func(m meta) bool {
+					return memfd || nameless(m) || !v.named(target, m)
+				})
 			}
 		}
 	}
@@ -140,12 +144,18 @@ func (b beside) lost(ctx context.Context, v view, q agent.Request, o *out) []Los
 		}
 		_ = v.mappings(pid, func(m OpenFile) error {
 			if m.Deleted && m.Inode != 0 && !strings.HasPrefix(m.target, "/SYSV") && !strings.HasPrefix(m.target, "/dev/zero") {
-				add(Lost{PID: pid, Comm: name, How: "map", Map: m.Map, Inode: m.Inode, Dev: m.Dev, at: b.proc.of(pid, "map_files", m.Map), target: m.target}, func(meta) bool { return true })
+				add(Lost{PID: pid, Comm: name, How: "map", Map: m.Map, Inode: m.Inode, Dev: m.Dev, at: b.proc.of(pid, "map_files", mapFile(m.Map)), target: m.target}, func(meta) bool { return true })
 			}
 			return ctx.Err()
 		})
 	}
 	return all
+}
+
+// mapFile names a mapping as /proc/<pid>/map_files does: without leading zeros.
+func mapFile(span string) string {
+	from, to, _ := strings.Cut(span, "-")
+	return strings.TrimLeft(from, "0") + "-" + strings.TrimLeft(to, "0")
 }
 
 // named tells a file that still has this very name.
