@@ -97,7 +97,7 @@ func (b *bench) openLog() {
 func (b *bench) logOptions() custody.Options {
 	o := custody.Options{Bundle: b.w.ID(), Case: caseID, Clock: b.clock}
 	if b.clock != nil {
-		o.Entropy = strings.NewReader(strings.Repeat("irkit", 1<<10))
+		o.Entropy = strings.NewReader(strings.Repeat("irkit", 1<<10)) // the same bundle every time
 	}
 	return o
 }

@@ -101,15 +101,15 @@ func (b *bag) readLists(strict bool, f *findings) error {
 			f.add("unreadable", name, "%v", err)
 			continue
 		}
+		b.lists = append(b.lists, m)
 		if digestSize(m.alg) == 0 {
 			f.add("algorithm", name, "digests of this kind are not computed here")
 			continue
 		}
 		payload = payload || m.payload
-		b.lists = append(b.lists, m)
 	}
 	if !payload {
-		f.add("missing", "", "no payload manifest")
+		f.add("missing", "", "no payload manifest with SHA-256 or SHA-512")
 	}
 	return nil
 }
