@@ -184,7 +184,10 @@ func patchPod(ctx context.Context, conn *cluster.Conn, t evidence.Target, did st
 		}
 		last = err
 	}
-	return edit{}, fmt.Errorf("%s: tried %d times, last: %v: %w", did, tries, last, ErrContended)
+	if moved(last) {
+		return edit{}, fmt.Errorf("%s: tried %d times, last: %v: %w", did, tries, last, ErrContended)
+	}
+	return edit{}, conn.Explain(fmt.Sprintf("%s: tried %d times", did, tries), last)
 }
 
 // moved reports that the object was not as the patch expected: a failed test is 422 on the
