@@ -35,7 +35,6 @@ func Connect(kubeconfig string) (*Cluster, error) {
 		return nil, fmt.Errorf("cannot read the lab's kubeconfig: %w", err)
 	}
 	config.QPS, config.Burst = 100, 200
-	config.Proxy = nil
 	config.WarningHandler = rest.NoWarnings{}
 	typed, err := kubernetes.NewForConfig(config)
 	if err != nil {

@@ -50,6 +50,10 @@ func Unified(name string) (string, error) {
 	return "", errors.New("no cgroup2 file system is mounted")
 }
 
+// leaf holds the lab's daemons. A group that others stand below may not hold
+// processes itself where cgroup2 has the controllers.
+const leaf = "daemons"
+
 // Make creates the group in every hierarchy. A group that is there is kept.
 func Make(name string) error {
 	hierarchies, err := Hierarchies()
@@ -57,19 +61,21 @@ func Make(name string) error {
 		return err
 	}
 	for _, hierarchy := range hierarchies {
-		group := filepath.Join(hierarchy, name)
-		if err := os.Mkdir(group, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("cannot make a cgroup: %w", err)
-		}
-		if err := inherit(hierarchy, group); err != nil {
-			return err
+		for _, group := range []string{name, filepath.Join(name, leaf)} {
+			path := filepath.Join(hierarchy, group)
+			if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+				return fmt.Errorf("cannot make a cgroup: %w", err)
+			}
+			if err := inherit(filepath.Dir(path), path); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// inherit copies what a group of the cpuset hierarchy must have before it takes
-// a process in, and turns on the controllers of a pure cgroup2 machine.
+// inherit gives a group what it must have before it takes a process in: a share
+// of the parent's processors, and on a pure cgroup2 machine the controllers.
 func inherit(parent, group string) error {
 	for _, setting := range []string{"cpuset.cpus", "cpuset.mems"} {
 		value, err := os.ReadFile(filepath.Join(parent, setting))
@@ -80,17 +86,25 @@ func inherit(parent, group string) error {
 			return fmt.Errorf("cannot set up %s: %w", group, err)
 		}
 	}
+	controllers, err := os.ReadFile(filepath.Join(parent, "cgroup.controllers"))
+	if err != nil {
+		return nil // not cgroup2
+	}
+	for controller := range strings.FieldsSeq(string(controllers)) {
+		// One by one: a controller that cannot be passed on is not needed.
+		os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+"+controller), 0)
+	}
 	return nil
 }
 
-// Confine moves a process into the group in every hierarchy.
+// Confine moves a process into the group's leaf in every hierarchy.
 func Confine(name string, pid int) error {
 	hierarchies, err := Hierarchies()
 	if err != nil {
 		return err
 	}
 	for _, hierarchy := range hierarchies {
-		path := filepath.Join(hierarchy, name, "cgroup.procs")
+		path := filepath.Join(hierarchy, name, leaf, "cgroup.procs")
 		if err := os.WriteFile(path, []byte(strconv.Itoa(pid)), 0); err != nil {
 			return fmt.Errorf("cannot move process %d into its cgroup: %w", pid, err)
 		}

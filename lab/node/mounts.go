@@ -48,6 +48,7 @@ func (p Places) mount() error {
 			return unix.Mount("bpf", "/sys/fs/bpf", "bpf", 0, "")
 		}},
 		{"keep the machine's kernel settings", p.maskSettings},
+		{"let containers with users of their own mount /proc", whole},
 		{"let containers share mounts with the node", func() error {
 			return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")
 		}},
@@ -58,6 +59,16 @@ func (p Places) mount() error {
 		}
 	}
 	return nil
+}
+
+// whole keeps a second view of the processes, with nothing masked in it: the
+// kernel lets a user namespace mount /proc only where a whole one can be seen.
+func whole() error {
+	const at = "/run/irkit-lab-proc"
+	if err := os.Mkdir(at, 0o700); err != nil {
+		return err
+	}
+	return unix.Mount("proc", at, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 }
 
 // hide covers each hidden directory with an empty file system that goes with the
