@@ -28,13 +28,33 @@ type change struct {
 	Was, Is     string // the fields, as indented JSON
 }
 
-// changes follows each change through the custody log, in the order in which they were
+// Undo says what becomes of the change when the target is released.
+func (c *change) Undo() string {
+	switch {
+	case c.State == planned || c.State == failed:
+		return "There is nothing to take back."
+	case c.State == undone && c.Irreversible == "":
+		return "Taken back by irkit release."
+	case c.Irreversible != "":
+		return "Stays for good: " + c.Irreversible + "."
+	case c.State == begun:
+		return "irkit release looks whether it was made, and takes it back."
+	}
+	return "irkit release takes it back."
+}
+
+// changes follows each change through the custody log (what undoes one has its ID
+// behind "release", and may have a part's name after it), in the order in which they were
 // begun, and adds those of the plan that never were.
 func changes(records []evidence.Record, plan evidence.Planned) []*change {
 	var all []*change
 	find := func(c evidence.Change) *change {
-		id := strings.TrimPrefix(c.ID, "release:")
-		if i := slices.IndexFunc(all, func(o *change) bool { return o.ID == id }); i >= 0 {
+		id := c.ID
+		for _, prefix := range []string{"release:", "release/"} {
+			id = strings.TrimPrefix(id, prefix)
+		}
+		undoes := func(o *change) bool { return o.ID == id || id != c.ID && strings.HasPrefix(id, o.ID+"/") }
+		if i := slices.IndexFunc(all, undoes); i >= 0 {
 			return all[i]
 		}
 		n := &change{Change: c, State: planned, Was: fields(c.Before), Is: fields(c.After)}

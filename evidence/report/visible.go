@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html"
 	"html/template"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -72,6 +73,12 @@ func code(r rune) string {
 	return fmt.Sprintf(`\u{%04x}`, r)
 }
 
+// plain is visible where no mark can stand: in the title.
+func plain(s string) string {
+	q := strconv.Quote(s[:min(len(s), 200)])
+	return q[1 : len(q)-1]
+}
+
 // block is visible for text of many lines: its line ends stay line ends.
 func block(s string) template.HTML {
 	if len(s) > 20*longest {
@@ -86,7 +93,7 @@ func block(s string) template.HTML {
 
 func functions() template.FuncMap {
 	return template.FuncMap{
-		"v": func(x any) template.HTML { return visible(fmt.Sprint(x)) }, "text": block, "n": grouped, "bytes": size,
+		"v": func(x any) template.HTML { return visible(fmt.Sprint(x)) }, "text": block, "plain": plain, "n": grouped, "bytes": size,
 		"utc": utc, "clock": clock, "since": since, "short": short, "tone": statusTone, "word": statusWord,
 	}
 }
@@ -128,8 +135,12 @@ func since(start, t time.Time) string {
 	return fmt.Sprintf("%s%d h %02d min", sign, int(d.Hours()), int(d.Minutes())%60)
 }
 
-// grouped is a whole number with narrow spaces between its thousands.
+// grouped is a whole number, or what a pointer to one points at, with narrow spaces
+// between its thousands.
 func grouped(n any) string {
+	if p, ok := n.(*uint64); ok && p != nil {
+		n = *p
+	}
 	s := fmt.Sprint(n)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
 		s = s[:i] + "\u202f" + s[i:]
