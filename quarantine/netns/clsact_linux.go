@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	mdlayher "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -152,24 +153,24 @@ func filterProgram(m []byte) []byte {
 		return nil
 	}
 	var program, flags []byte
-	attrs, err := nl.ParseRouteAttr(m[nl.SizeofTcMsg:])
+	attrs, err := mdlayher.UnmarshalAttributes(m[nl.SizeofTcMsg:])
 	if err != nil {
 		return nil
 	}
 	for _, a := range attrs {
-		if a.Attr.Type != nl.TCA_OPTIONS {
+		if a.Type&^mdlayher.Nested != nl.TCA_OPTIONS {
 			continue
 		}
-		options, err := nl.ParseRouteAttr(a.Value)
+		options, err := mdlayher.UnmarshalAttributes(a.Data)
 		if err != nil {
 			return nil
 		}
 		for _, o := range options {
-			switch o.Attr.Type {
+			switch o.Type {
 			case bpfOps:
-				program = o.Value
+				program = o.Data
 			case bpfFlags:
-				flags = o.Value
+				flags = o.Data
 			}
 		}
 	}
