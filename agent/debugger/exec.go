@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/remotecommand"
 	utilexec "k8s.io/client-go/util/exec"
+	"k8s.io/klog/v2"
 	"k8s.io/streaming/pkg/httpstream"
 
 	"irkit.dev/irkit/agent"
@@ -100,7 +101,8 @@ func (l *line) run(ctx context.Context, command []string, in io.Reader, out *spo
 			return err
 		}
 		out.via(t)
-		return e.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: in, Stdout: out, Stderr: &stderr})
+		// What client-go would log of a broken stream is told by the stream's own frames.
+		return e.StreamWithContext(klog.NewContext(ctx, klog.Logger{}), remotecommand.StreamOptions{Stdin: in, Stdout: out, Stderr: &stderr})
 	}
 	var err error
 	switch use {
