@@ -252,17 +252,20 @@ func (s *space) report(t *testing.T) evidence.CutReport {
 	return r
 }
 
-// ruleset is what nft lists, without counters.
-func (s *space) nft(t *testing.T, args ...string) string {
+// nft runs nft in the namespace.
+func (s *space) nft(t *testing.T, args ...string) string { t.Helper(); return s.run(t, "nft", args...) }
+
+// run runs a program of the system in the namespace, and skips the test without it.
+func (s *space) run(t *testing.T, program string, args ...string) string {
 	t.Helper()
-	path, err := exec.LookPath("nft")
+	path, err := exec.LookPath(program)
 	if err != nil {
-		t.Skip("nft is not installed (Debian package nftables)")
+		t.Skipf("%s is not installed (Debian packages nftables, iproute2)", program)
 	}
 	var out []byte
 	s.do(func() { out, err = exec.Command(path, args...).CombinedOutput() })
 	if err != nil {
-		t.Fatalf("nft %v: %v: %s", args, err, out)
+		t.Fatalf("%s %v: %v: %s", program, args, err, out)
 	}
 	return string(out)
 }
