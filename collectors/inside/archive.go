@@ -131,6 +131,7 @@ func (a *archive) file(n *Name, p string, handle int, attrs map[string][]byte) e
 		return nil
 	}
 	n.Size = before.size
+	warm := cached(int(f.Fd()))
 	key := before.identity
 	if first, ok := a.links[key]; ok && before.nlink > 1 {
 		h := head(p, before, nil)
@@ -157,7 +158,7 @@ func (a *archive) file(n *Name, p string, handle int, attrs map[string][]byte) e
 	if err := a.content(n, h, f, before, parts); err != nil {
 		return err
 	}
-	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+	release(int(f.Fd()), warm)
 	if after, err := metaOf(int(f.Fd())); err != nil || after.size != before.size || !after.mtime.Equal(before.mtime) {
 		n.Changed = true
 	}

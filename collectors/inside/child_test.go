@@ -125,7 +125,7 @@ const (
 )
 
 // start runs a program that says ready, and ends it with the test.
-func start(t *testing.T, cmd *exec.Cmd) int {
+func start(t testing.TB, cmd *exec.Cmd) int {
 	t.Helper()
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -163,6 +163,11 @@ func suspect(task string) *exec.Cmd {
 func inRoot(t *testing.T, root string, mounts ...string) int {
 	t.Helper()
 	needRoot(t)
+	return startRoot(t, root, mounts...)
+}
+
+func startRoot(t testing.TB, root string, mounts ...string) int {
+	t.Helper()
 	cmd := suspect("root " + strings.Join(append([]string{root}, mounts...), "|"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	return start(t, cmd)

@@ -52,11 +52,12 @@ func (d *digests) of(ctx context.Context, f *os.File) (sum evidence.Digest, ok b
 	if sum, ok := d.seen[key]; ok {
 		return sum, true, nil
 	}
+	warm := cached(int(f.Fd()))
 	h := sha256.New()
 	if _, err := io.CopyBuffer(h, &patient{ctx, io.LimitReader(f, d.max)}, make([]byte, 128<<10)); err != nil {
 		return sum, false, fmt.Errorf("read: %w", err)
 	}
-	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+	release(int(f.Fd()), warm)
 	h.Sum(sum[:0])
 	if d.seen == nil {
 		d.seen = map[digestKey]evidence.Digest{}
