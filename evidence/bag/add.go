@@ -62,7 +62,7 @@ func (w *Writer) take(ctx context.Context, index int, a evidence.Artifact, r io.
 		if isFull(err) {
 			w.diskFull()
 		}
-		e.Status, e.Reason, e.Finished = evidence.Impossible, clip(err.Error()), w.now()
+		e.Status, e.Reason, e.Finished = evidence.Impossible, reason(err), w.now()
 		return w.file(e, errors.Join(err, p.abandon()))
 	}
 	in := &intake{hash: sha256.New()}
@@ -86,7 +86,7 @@ func (w *Writer) describe(e evidence.Entry, p *payload, in *intake, r io.Reader,
 		}
 	}
 	if *err != nil {
-		e.Status, e.Reason = evidence.Truncated, clip((*err).Error())
+		e.Status, e.Reason = evidence.Truncated, reason(*err)
 	}
 	e.Parts, e.Size = p.parts, p.total
 	p.whole.Sum(e.SHA256[:0])

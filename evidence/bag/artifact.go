@@ -85,6 +85,9 @@ func clip(s string) string {
 	return strings.ToValidUTF8(s[:maxText], "") + fmt.Sprintf("… (%d bytes in all)", len(s))
 }
 
+// reason is an error as one line of an entry.
+func reason(err error) string { return clip(strings.ReplaceAll(err.Error(), "\n", "; ")) }
+
 func clipAll(notes []string) []string {
 	var out []string
 	for i, n := range notes {

@@ -16,9 +16,16 @@ func isFull(err error) bool {
 	return errors.Is(err, ErrDiskFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-func isSealed(root *os.Root) bool {
-	_, err := root.Lstat(evidence.SealSignature)
-	return !errors.Is(err, fs.ErrNotExist)
+// unsealed fails with ErrSealed where the bundle has its seal.
+func unsealed(root *os.Root) error {
+	switch _, err := root.Lstat(evidence.SealSignature); {
+	case err == nil:
+		return ErrSealed
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	default:
+		return fmt.Errorf("look for a seal: %w", err)
+	}
 }
 
 func syncDir(root *os.Root, name string) error {
@@ -60,7 +67,7 @@ func (w *Writer) reserve() error {
 	if err := errors.Join(allocate(f, w.o.Reserve), f.Close()); err != nil {
 		err = errors.Join(err, w.kase.Remove(w.reserveName()))
 		if isFull(err) {
-			err = errors.Join(ErrDiskFull, err)
+			err = fmt.Errorf("%w: %w", ErrDiskFull, err)
 		}
 		return fmt.Errorf("reserve %d bytes for the seal: %w", w.o.Reserve, err)
 	}
@@ -85,14 +92,13 @@ func (w *Writer) freeReserve() error {
 	return nil
 }
 
-// diskFull notes that the disk is full and frees the reserve. It says whether there was
-// one to free.
+// diskFull notes that the disk is full and frees the reserve. It says whether writing once
+// more makes sense: whoever was writing may end what it began.
 func (w *Writer) diskFull() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	had := w.reserved
 	w.full = true
-	return w.freeReserve() == nil && had
+	return w.freeReserve() == nil
 }
 
 // isDiskFull says whether what is left of the disk belongs to the seal. It looks again

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"strconv"
@@ -73,9 +72,8 @@ func (w *Writer) file(e evidence.Entry, err error) (evidence.Entry, error) {
 	if lerr != nil {
 		return evidence.Entry{}, errors.Join(err, fmt.Errorf("write its line in %s: %w", evidence.EntriesJSONL, lerr))
 	}
-	if rerr := w.kase.Remove(w.announcement(e.ID)); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
-		err = errors.Join(err, rerr)
-	}
+	// One that stays is cleared by Freeze.
+	_ = w.kase.Remove(w.announcement(e.ID))
 	return e, err
 }
 
@@ -83,7 +81,7 @@ func (w *Writer) appendLine(line []byte, e evidence.Entry) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	err := w.putLine(line)
-	if isFull(err) && w.reserved {
+	if isFull(err) {
 		w.full = true
 		if err = w.freeReserve(); err == nil {
 			err = w.putLine(line)

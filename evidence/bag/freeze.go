@@ -57,8 +57,8 @@ func (w *Writer) Freeze(ctx context.Context) (Frozen, error) {
 }
 
 func (w *Writer) freeze(ctx context.Context) (Frozen, error) {
-	if isSealed(w.root) {
-		return Frozen{}, ErrSealed
+	if err := unsealed(w.root); err != nil {
+		return Frozen{}, err
 	}
 	if err := w.FreeReserve(); err != nil {
 		return Frozen{}, err

@@ -95,10 +95,10 @@ func (s files) Write(b []byte) (int, error) {
 		p.size, p.total, done = p.size+int64(n), p.total+int64(n), done+n
 		if err != nil && n == len(chunk) && isFull(err) {
 			// The reserve took the rest: the encoder may still end its frame.
-			p.full, err = errors.Join(ErrDiskFull, err), nil
+			p.full, err = fmt.Errorf("%w: %w", ErrDiskFull, err), nil
 		}
 		if isFull(err) {
-			err = errors.Join(ErrDiskFull, err)
+			err = fmt.Errorf("%w: %w", ErrDiskFull, err)
 		}
 		if err != nil {
 			return done, err

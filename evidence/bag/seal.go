@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -58,8 +59,11 @@ func (w *Writer) Seal(ctx context.Context, key ssh.Signer, info Info) (Sealed, e
 
 func (w *Writer) seal(ctx context.Context, key ssh.Signer, info Info) (Sealed, error) {
 	s := Sealed{Fingerprint: seal.Fingerprint(key.PublicKey()), At: w.now()}
-	if isSealed(w.root) {
-		return s, ErrSealed
+	if err := unsealed(w.root); err != nil {
+		return s, err
+	}
+	if oneLine(info.Case) == "" || oneLine(info.Software) == "" {
+		return s, errors.New("bag-info.txt needs a case and the software's name")
 	}
 	w.mu.Lock()
 	frozen := w.frozen

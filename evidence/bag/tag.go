@@ -28,8 +28,9 @@ func (w *Writer) WriteTag(name string, b []byte) error {
 		return fmt.Errorf("write %s: tag files stand in meta, report, timeline and seal", name)
 	case strings.HasPrefix(name, evidence.EntriesJSONL) || strings.HasPrefix(name, evidence.CustodyJSONL) || name == evidence.AllowedSigners:
 		return fmt.Errorf("write %s: it is not written by hand", name)
-	case isSealed(w.root):
-		return fmt.Errorf("write %s: %w", name, ErrSealed)
+	}
+	if err := unsealed(w.root); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
 	}
 	if err := w.writeTag(name, b); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)

@@ -114,15 +114,19 @@ func open(ctx context.Context, caseDir, id string, o Options, create bool) (_ *W
 	if w.root, err = w.kase.OpenRoot(id); err != nil {
 		return nil, err
 	}
-	if isSealed(w.root) {
+	if err := unsealed(w.root); errors.Is(err, ErrSealed) {
 		// The crash may have come between the signature and this.
-		return nil, errors.Join(ErrSealed, w.readOnly())
+		return nil, errors.Join(err, w.readOnly())
+	} else if err != nil {
+		return nil, err
 	}
 	return w, w.prepare(ctx, create)
 }
 
 func (w *Writer) prepare(ctx context.Context, create bool) error {
-	if err := w.reserve(); err != nil && (create || !isFull(err)) {
+	if err := w.reserve(); isFull(err) && !create {
+		w.full = true // what is left belongs to the seal
+	} else if err != nil {
 		return err
 	}
 	for _, dir := range []string{evidence.PayloadDir, path.Dir(evidence.EntriesJSONL)} {

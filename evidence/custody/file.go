@@ -24,8 +24,8 @@ type file struct {
 
 // append writes one line, LF included. When it cannot, it takes back what it wrote.
 func (w *file) append(line []byte, _ int, _ evidence.Digest) error {
-	if sealed(w.root) {
-		return ErrSealed
+	if err := unsealed(w.root); err != nil {
+		return err
 	}
 	_, err := w.f.Write(line)
 	if err == nil {

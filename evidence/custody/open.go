@@ -33,8 +33,8 @@ func Open(ctx context.Context, root *os.Root, name string, o Options) (*Log, err
 }
 
 func openFile(root *os.Root, name string) (*os.File, error) {
-	if sealed(root) {
-		return nil, ErrSealed
+	if err := unsealed(root); err != nil {
+		return nil, err
 	}
 	if err := root.MkdirAll(path.Dir(name), 0o700); err != nil {
 		return nil, err
@@ -49,9 +49,16 @@ func openFile(root *os.Root, name string) (*os.File, error) {
 	return f, nil
 }
 
-func sealed(root *os.Root) bool {
-	_, err := root.Lstat(evidence.SealSignature)
-	return !errors.Is(err, fs.ErrNotExist)
+// unsealed fails with ErrSealed where the bundle has its seal.
+func unsealed(root *os.Root) error {
+	switch _, err := root.Lstat(evidence.SealSignature); {
+	case err == nil:
+		return ErrSealed
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	default:
+		return fmt.Errorf("look for a seal: %w", err)
+	}
 }
 
 func syncDir(root *os.Root, name string) error {

@@ -27,7 +27,11 @@ func (v *verification) entries(ctx context.Context) error {
 			return true
 		}
 		v.r.Entries++
-		if ids[e.ID] || len(ids) > maxFiles {
+		if len(ids) >= maxFiles {
+			v.f.add("too-much", evidence.EntriesJSONL, "more than %d entries", maxFiles)
+			return false
+		}
+		if ids[e.ID] {
 			v.f.add("entries", evidence.EntriesJSONL, "line %d: entry %s stands there before", n+1, e.ID)
 		}
 		ids[e.ID] = true
