@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"irkit.dev/irkit/cluster"
+	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/playbooks"
+	"irkit.dev/irkit/playbooks/actions"
+	"irkit.dev/irkit/playbooks/builtin"
+)
+
+func (d *door) contain() *cli.Command {
+	return &cli.Command{
+		Name:      "contain",
+		Usage:     "isolate a pod, prove it, and collect evidence into a sealed bundle",
+		ArgsUsage: "POD",
+		Description: `Shows the plan and asks. Then: a cut in the pod's network namespace, a quarantine
+NetworkPolicy, labels and owner stripped, the node cordoned; what fades first is read
+first. Ends with a verdict that was measured, and a bundle that anybody can verify.
+Run again on the same pod, it resumes. ` + "`irkit release`" + ` takes it back.`,
+		Flags:  sessionFlags(),
+		Action: func(c *cli.Context) error { return d.session(c, "contain") },
+	}
+}
+
+func (d *door) collect() *cli.Command {
+	return &cli.Command{
+		Name:      "collect",
+		Usage:     "collect evidence from a pod into a sealed bundle, without isolating it",
+		ArgsUsage: "POD",
+		Flags:     sessionFlags(),
+		Action:    func(c *cli.Context) error { return d.session(c, "collect") },
+	}
+}
+
+func (d *door) runPlaybook() *cli.Command {
+	return &cli.Command{
+		Name:      "run",
+		Usage:     "run a playbook of your own against a pod",
+		ArgsUsage: "PLAYBOOK POD",
+		Flags:     sessionFlags(),
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 2 {
+				return usagef("irkit run PLAYBOOK POD", fmt.Errorf("%d arguments, want a playbook's file and a pod", c.NArg()))
+			}
+			return d.session(c, "")
+		},
+	}
+}
+
+func sessionFlags() []cli.Flag {
+	return flags(clusterFlags(), []cli.Flag{
+		&cli.StringFlag{Name: "selector", Aliases: []string{"l"}, Usage: "label `SELECTOR` that matches exactly one pod, instead of its name"},
+		&cli.StringSliceFlag{Name: "skip", Usage: "`LAYER` that shall not be applied: netns, netpol, detach, cordon"},
+		&cli.BoolFlag{Name: "keep-owner", Usage: "strip labels but leave the ownerReferences"},
+		&cli.StringSliceFlag{Name: "allow", Usage: "`CIDR[:PORT]` that stays reachable, for the forensics host"},
+		&cli.StringSliceFlag{Name: "canary", Usage: "`ADDRESS:PORT` to measure from inside, beside what irkit chooses"},
+		&cli.BoolFlag{Name: "include-secret-values", Usage: "let raw values of environment variables into the bundle; needs --justification"},
+		&cli.StringFlag{Name: "justification", Usage: "`TEXT` why raw values are needed; goes into custody"},
+		&cli.BoolFlag{Name: "include-volumes", Usage: "copy the content of volumes too; secret and token volumes never"},
+		outputFlag(),
+	}, caseFlags(), custodyFlags(), handFlags(), actFlags(), storeFlags())
+}
+
+// session is contain, collect and run: the same road with another playbook.
+func (d *door) session(c *cli.Context, shipped string) error {
+	ctx := c.Context
+	plan, err := d.compile(c, shipped)
+	if err != nil {
+		return err
+	}
+	order, engine, err := d.order(c, plan, shipped == "")
+	if err != nil {
+		return err
+	}
+	look, err := engine.Look(ctx, order)
+	if err != nil {
+		return d.ended(engine.Conn.Explain("look at the scene", err))
+	}
+	if missing := look.Blocked(); len(missing) > 0 {
+		return d.missing(order.Target, missing)
+	}
+	dry := c.String("dry-run")
+	if dry == "server" {
+		look.Answers = engine.Try(ctx, order, look)
+	}
+	if err := d.show(c, engine.Conn, look); err != nil || dry != "none" {
+		return err
+	}
+	if err := d.confirm(c, look); err != nil {
+		return err
+	}
+	result, err := engine.Run(ctx, order, look)
+	return d.tellResult(c, result, err)
+}
+
+func (d *door) compile(c *cli.Context, shipped string) (*playbooks.Plan, error) {
+	switch c.String("dry-run") {
+	case "none", "client", "server":
+	default:
+		return nil, usagef("", fmt.Errorf("--dry-run=%s: want none, client or server", c.String("dry-run")))
+	}
+	if o := c.String("output"); o != "text" && o != "json" {
+		return nil, usagef("", fmt.Errorf("-o %s: want text or json", o))
+	}
+	file := "builtin/" + shipped + ".yaml"
+	source, err := builtin.Source(shipped)
+	if shipped == "" {
+		file = c.Args().First()
+		source, err = os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) && slices.Contains(builtin.Names(), file) {
+			source, err = builtin.Source(file)
+		}
+	}
+	if err != nil {
+		return nil, usagef("", err)
+	}
+	plan, err := playbooks.Compile(file, source, actions.Standard())
+	if err != nil {
+		return nil, usagef("", err)
+	}
+	return plan, nil
+}
+
+// show prints the plan: to stdout when it is what was asked for, else to stderr.
+func (d *door) show(c *cli.Context, conn *cluster.Conn, look playbooks.Prospect) error {
+	dry := c.String("dry-run") != "none"
+	if c.String("output") == "json" {
+		if dry {
+			return d.json(look)
+		}
+		return nil
+	}
+	w, stream := d.stderr, any(d.stderr)
+	if dry {
+		w, stream = d.stdout, any(d.stdout)
+	}
+	width, _ := terminal(stream)
+	printPlan(w, width, conn, look)
+	return nil
+}
+
+func (d *door) json(v any) error {
+	e := json.NewEncoder(d.stdout)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// confirm asks on a terminal; without one, and without --yes, the order is refused.
+func (d *door) confirm(c *cli.Context, look playbooks.Prospect) error {
+	if c.Bool("yes") {
+		return nil
+	}
+	t := look.Forecast.Target
+	if _, ok := terminal(d.stdin); !ok {
+		return refused(fmt.Errorf("not confirmed: nothing was changed on %s", t), "add --yes, or run it on a terminal")
+	}
+	fmt.Fprintf(d.stderr, "%s pod %s? [y/N] ", look.Playbook, quote(t.String()))
+	answer, err := bufio.NewReader(d.stdin).ReadString('\n')
+	if err != nil || !slices.Contains([]string{"y", "yes"}, strings.ToLower(strings.TrimSpace(answer))) {
+		return refused(fmt.Errorf("not confirmed: nothing was changed on %s", t))
+	}
+	return nil
+}
+
+// missing prints what we may not do, and the YAML that would grant it.
+func (d *door) missing(t evidence.Target, missing []cluster.Missing) error {
+	var rows [][]string
+	var rules []evidence.Rule
+	for _, m := range missing {
+		rows = append(rows, []string{m.Verb, cluster.Resource(m.Rule), m.Namespace, m.Rule.Why})
+		r := m.Rule
+		r.Verbs = []string{m.Verb}
+		rules = append(rules, r)
+	}
+	width, _ := terminal(d.stderr)
+	fmt.Fprintln(d.stderr, "missing permissions")
+	table(d.stderr, width, rows)
+	text, err := cluster.YAML(cluster.RBAC(rules, cluster.Grant{Name: "irkit-missing", Namespace: t.Namespace}))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.stderr, "\nthis would grant them\n%s\n", text)
+	return refused(fmt.Errorf("%d permissions are missing: nothing was changed", len(missing)), "an administrator applies the YAML above, or all of `irkit rbac`")
+}
+
+// ended gives an error the status of its kind.
+func (d *door) ended(err error) error {
+	if errors.Is(err, cluster.ErrReplaced) || errors.Is(err, cluster.ErrAmbiguous) {
+		return refused(err)
+	}
+	return err
+}

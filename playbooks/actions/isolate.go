@@ -1,0 +1,157 @@
+// Package actions holds the verbs of the playbook language. It is the only room that
+// knows both wings: what reads and what changes.
+package actions
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"go.yaml.in/yaml/v3"
+
+	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/playbooks"
+	"irkit.dev/irkit/quarantine"
+)
+
+// Standard lists every verb.
+func Standard() []playbooks.Kind {
+	return []playbooks.Kind{
+		{Name: "isolate", New: newIsolate},
+		{Name: "collect", New: newCollect},
+		{Name: "measure", New: newMeasure},
+	}
+}
+
+// isolate applies layers of quarantine. None waits for another, but that labels are
+// stripped only after the quarantine label is on.
+type isolate struct {
+	layers []string
+}
+
+func newIsolate(with *yaml.Node) (playbooks.Blueprint, []playbooks.Fault) {
+	f := playbooks.FieldsOf(with, "isolate")
+	layers := f.Words("layers", quarantine.LayerNetns, quarantine.LayerNetpol, quarantine.LayerDetach, quarantine.LayerCordon)
+	if layers == nil {
+		layers = []string{quarantine.LayerNetns, quarantine.LayerNetpol, quarantine.LayerDetach, quarantine.LayerCordon}
+	}
+	if slices.Contains(layers, quarantine.LayerNetpol) || slices.Contains(layers, quarantine.LayerDetach) {
+		layers = append(layers, quarantine.LayerLabel)
+	}
+	return isolate{layers}, f.Rest()
+}
+
+func (i isolate) Needs() playbooks.Needs {
+	return playbooks.Needs{Layers: i.layers, Hand: slices.Contains(i.layers, quarantine.LayerNetns), Probe: true}
+}
+
+func (i isolate) Build(s *playbooks.Site) playbooks.Action { return &isolating{isolate: i, site: s} }
+
+type isolating struct {
+	isolate
+	site *playbooks.Site
+
+	mu   sync.Mutex
+	errs []error
+	held []string
+}
+
+func (i *isolating) Run(ctx context.Context, t evidence.Target, _ evidence.Sink) (playbooks.Outcome, error) {
+	var all sync.WaitGroup
+	all.Go(func() {
+		// The probe pod is for measuring only; what it cannot tell is then unknown.
+		if _, err := i.site.Hands.Probe(ctx); err != nil {
+			i.site.Progress("no probe pod: %v", err)
+		}
+	})
+	all.Go(func() { i.layer(ctx, quarantine.LayerNetns) })
+	all.Go(func() { i.layer(ctx, quarantine.LayerCordon) })
+	all.Go(func() {
+		var labels sync.WaitGroup
+		labels.Go(func() { i.layer(ctx, quarantine.LayerNetpol) })
+		labels.Go(func() { i.layer(ctx, quarantine.LayerLabel) })
+		labels.Wait()
+		i.layer(ctx, quarantine.LayerDetach)
+	})
+	all.Wait()
+	slices.Sort(i.held)
+	return playbooks.Outcome{Summary: "applied: " + strings.Join(i.held, ", ")}, errors.Join(i.errs...)
+}
+
+// layer applies one layer's changes in order, each through the journal.
+func (i *isolating) layer(ctx context.Context, name string) {
+	look := i.site.Look
+	if !slices.Contains(i.layers, name) || slices.Contains(look.Forecast.Refused, name) {
+		return
+	}
+	layer := i.site.Layer(name)
+	if layer == nil {
+		return
+	}
+	err := i.apply(ctx, layer, look.ChangesOf(name))
+	applied := quarantine.Applied{Layer: name, At: i.site.Now()}
+	i.mu.Lock()
+	if err != nil {
+		applied.Error = err.Error()
+		if name == quarantine.LayerCordon { // optional: the lack of it warns
+			i.site.Progress("cordon: %v", err)
+		} else {
+			i.errs = append(i.errs, fmt.Errorf("layer %s: %w", name, err))
+		}
+	} else {
+		i.held = append(i.held, name)
+		i.site.Progress("%s holds", name)
+	}
+	i.mu.Unlock()
+	i.site.Watch.Applied(applied)
+}
+
+func (i *isolating) apply(ctx context.Context, layer quarantine.Layer, changes []evidence.Change) error {
+	for _, c := range changes {
+		made := false
+		answer, err := i.site.Journal.Do(ctx, c, func(ctx context.Context) (json.RawMessage, error) {
+			made = true
+			r, err := layer.Apply(ctx, c)
+			if err != nil {
+				return nil, err
+			}
+			i.opened(r)
+			return json.Marshal(r)
+		})
+		if err != nil {
+			return err
+		}
+		if !made {
+			i.again(ctx, layer, c, answer)
+		}
+	}
+	return nil
+}
+
+func (i *isolating) opened(r quarantine.Result) {
+	if r.Opened != nil {
+		i.site.Watch.Opened(*r.Opened)
+	}
+}
+
+// again takes over what an earlier run did: the baseline that it saw, and, since a hand
+// may have ended and a cut with it never does, the cut is asked for once more, which
+// does nothing where it stands.
+func (i *isolating) again(ctx context.Context, layer quarantine.Layer, c evidence.Change, answer json.RawMessage) {
+	var r quarantine.Result
+	if err := json.Unmarshal(answer, &r); err == nil {
+		i.opened(r)
+	}
+	if layer.Traits().Name != quarantine.LayerNetns {
+		return
+	}
+	if _, err := layer.Apply(ctx, c); err != nil {
+		i.mu.Lock()
+		i.errs = append(i.errs, fmt.Errorf("layer netns, asked for again: %w", err))
+		i.mu.Unlock()
+	}
+}

@@ -1,0 +1,67 @@
+package playbooks
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"irkit.dev/irkit/evidence"
+)
+
+// perContainer are the kinds that each regular container is expected to give.
+var perContainer = []string{"processes", "connections", "environment", "open-files", "mounts", "recovered", "persistence", "filesystem"}
+
+// Complete says of every artifact that was planned, of every regular container, what
+// became of it. A pair with no entry at all is impossible, with the reason that
+// nothing was filed: nothing is missing unsaid.
+func Complete(planned []string, pod *corev1.Pod, entries []evidence.Entry) evidence.Completeness {
+	var c evidence.Completeness
+	seen := map[string]bool{}
+	for _, kind := range planned {
+		if !slices.Contains(perContainer, kind) {
+			continue
+		}
+		for i, container := range pod.Spec.Containers {
+			ordinal := fmt.Sprintf("c%d", i)
+			row := rowOf(kind, container.Name, ordinal, entries)
+			c.Rows = append(c.Rows, row)
+			for _, id := range row.Entries {
+				seen[id] = true
+			}
+		}
+	}
+	for _, e := range entries {
+		if !seen[e.ID] {
+			c.Rows = append(c.Rows, evidence.CompletenessRow{
+				Kind: e.Kind, Section: e.Section, Container: e.Container, Ordinal: e.Ordinal,
+				Status: e.Status, Reason: e.Reason, Entries: []string{e.ID}, Size: e.Size,
+			})
+		}
+	}
+	return c
+}
+
+// rowOf gathers the entries of one kind and container. A kind may give several
+// artifacts (a file system and its index); the row has the worst status.
+func rowOf(kind, container, ordinal string, entries []evidence.Entry) evidence.CompletenessRow {
+	row := evidence.CompletenessRow{Kind: kind, Container: container, Ordinal: ordinal, Status: evidence.Impossible, Reason: "nothing was filed: the session ended before it, or its step failed"}
+	worst := []evidence.Status{evidence.Collected, evidence.Changed, evidence.LeftOut, evidence.Truncated, evidence.Impossible}
+	for _, e := range entries {
+		if e.Ordinal != ordinal || e.Kind != kind && !startsKind(e.Kind, kind) {
+			continue
+		}
+		if len(row.Entries) == 0 || slices.Index(worst, e.Status) > slices.Index(worst, row.Status) {
+			row.Status, row.Reason = e.Status, e.Reason
+		}
+		row.Section = e.Section
+		row.Entries = append(row.Entries, e.ID)
+		row.Size += e.Size
+	}
+	return row
+}
+
+// startsKind reports a kind of a family: filesystem-index belongs to filesystem.
+func startsKind(kind, family string) bool {
+	return len(kind) > len(family) && kind[:len(family)] == family && kind[len(family)] == '-'
+}

@@ -1,0 +1,114 @@
+package playbooks
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+
+	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/evidence/report"
+	"irkit.dev/irkit/evidence/timeline"
+)
+
+// sealLimit bounds what is done after an interrupt or a failure: measuring ends,
+// describing and sealing what is there.
+const sealLimit = 10 * time.Minute
+
+// finish ends the hands and seals, whatever came before. An interrupt does not end it.
+func (s *session) finish(ctx context.Context) error {
+	ctx, done := detached(ctx, sealLimit)
+	defer done()
+	s.Progress("sealing %d entries", len(s.bag.Entries()))
+	s.result.Verdict = s.site.Watch.Verdict()
+	described := s.describe()
+	if err := s.endHands(ctx); err != nil {
+		s.Progress("%v", err)
+	}
+	if err := s.tags(ctx, described); err != nil {
+		return fmt.Errorf("describe bundle: %w", err)
+	}
+	return s.seal(ctx)
+}
+
+// endHands ends what is beside the target, but for the hand that holds the cut.
+func (s *session) endHands(ctx context.Context) error {
+	ctx, done := context.WithTimeout(ctx, time.Minute)
+	defer done()
+	return s.site.Hands.Close(ctx, s.site.Wants("netns"))
+}
+
+// tags writes what the bundle says of itself, and the report from the bundle's files.
+func (s *session) tags(ctx context.Context, m described) error {
+	planned := evidence.Planned{Playbook: s.order.Plan.Name, Steps: s.look.Steps, Layers: s.look.Want.Layers, Changes: s.look.Changes}
+	files := map[string]any{
+		evidence.EvidenceJSON: m.meta, evidence.CompletenessJSON: m.completeness, evidence.SceneJSON: s.look.Scene,
+		evidence.ForecastJSON: s.look.Forecast, evidence.PlanJSON: planned, evidence.ObserverJSON: s.site.Alterations(),
+		evidence.EnvironmentJSON: m.environment,
+	}
+	if v := s.result.Verdict; v != nil {
+		files[evidence.VerdictJSON] = v
+	}
+	var errs []error
+	for path, v := range files {
+		errs = append(errs, s.bag.WriteJSON(path, v))
+	}
+	errs = append(errs, s.bag.WriteTag(evidence.PlaybookYAML, s.order.Plan.Source))
+	return errors.Join(append(errs, s.pictures(ctx))...)
+}
+
+// pictures writes report and timeline. A bundle without them is still evidence: what
+// goes wrong here is told, and does not keep the seal away.
+func (s *session) pictures(ctx context.Context) error {
+	var html, line bytes.Buffer
+	inside := s.bag.Root().FS()
+	if err := report.Write(ctx, inside, &html, report.Options{Lang: "en"}); err != nil {
+		s.Progress("no report: %v", err)
+	} else if err := s.bag.WriteTag(evidence.ReportEN, html.Bytes()); err != nil {
+		return err
+	} else {
+		s.result.Report = filepath.Join(s.bag.Dir(), filepath.FromSlash(evidence.ReportEN))
+	}
+	if err := timeline.Write(inside, &line); err != nil {
+		s.Progress("no timeline: %v", err)
+		return nil
+	}
+	return s.bag.WriteTag("timeline/timesketch.jsonl", line.Bytes())
+}
+
+// seal closes the log and signs.
+func (s *session) seal(ctx context.Context) error {
+	s.result.Entries = len(s.bag.Entries())
+	digest, err := s.sealBag(ctx, s.bag, s.site.Journal, s.order.Case, s.order.Target)
+	s.result.Seal = digest
+	return err
+}
+
+// sealOf is the seal digest of a sealed bundle of the case.
+func sealOf(root *os.Root, id string) (string, error) {
+	b, err := root.ReadFile(path.Join(id, evidence.TagManifestSHA256))
+	if err != nil {
+		return "", fmt.Errorf("read seal of %s: %w", id, err)
+	}
+	return evidence.Digest(sha256.Sum256(b)).Hex(), nil
+}
+
+// store puts the sealed bundle where it was asked for. It stays here in any case.
+func (s *session) store(ctx context.Context) {
+	store, err := s.order.OpenStore(ctx)
+	if err != nil {
+		s.result.StoreError = err.Error()
+		return
+	}
+	receipt, err := s.upload(ctx, s.Cases.Dir(s.order.Case), s.order.Case, s.bag.ID(), store)
+	if err != nil {
+		s.result.StoreError = err.Error()
+		return
+	}
+	s.result.Receipt = receipt
+}

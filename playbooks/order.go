@@ -1,0 +1,66 @@
+package playbooks
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"irkit.dev/irkit/agent/debugger"
+	"irkit.dev/irkit/cluster"
+	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/evidence/seal"
+)
+
+// Order is what a responder asks for: everything that the door was told, typed.
+type Order struct {
+	Case      string // folded; see FoldCase and NewCase
+	Target    evidence.Target
+	Pod       *corev1.Pod
+	Plan      *Plan
+	Skip      []string // layers that shall not be applied here
+	KeepOwner bool
+	Allow     []evidence.Allow
+	Canaries  []evidence.Probe // further probes from inside
+	Authority evidence.Authority
+
+	Image, DebugImage string // one of them, where the plan needs a hand
+	Pull              corev1.PullPolicy
+	Transport         debugger.Transport
+	MaxLife           time.Duration
+
+	Values         bool // raw values of environment variables; Justification says why
+	Justification  string
+	IncludeVolumes bool
+
+	// OpenStore reaches the place for the sealed bundle; nil: only the case folder. It is
+	// called after the seal: a store out of reach costs no evidence.
+	OpenStore func(context.Context) (evidence.Store, error)
+}
+
+// Engine runs orders. One is made for each command; its fields are not written later.
+type Engine struct {
+	Conn     *cluster.Conn
+	Cases    Cases
+	Signer   *seal.Key
+	Tool     evidence.Tool
+	Actor    evidence.Actor
+	Binary   func(arch string) ([]byte, error)
+	Now      func() time.Time
+	Progress func(format string, args ...any)
+}
+
+// host is what every hand of a case is started with.
+func (e *Engine) host(o Order, key Key, recorder evidence.Recorder) debugger.Host {
+	return debugger.Host{
+		Client: e.Conn.Client, Config: e.Conn.Config, Recorder: recorder, Case: o.Case,
+		Image: o.Image, DebugImage: o.DebugImage, PullPolicy: o.Pull, Binary: e.Binary,
+		Secret: key.For("hand"), Transport: o.Transport, MaxLife: o.MaxLife,
+		Progress: func(s string) { e.Progress("%s", s) },
+	}
+}
+
+// detached is a context that an interrupt does not end, for what must be finished.
+func detached(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), limit)
+}

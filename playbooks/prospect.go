@@ -1,0 +1,212 @@
+package playbooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"irkit.dev/irkit/agent/debugger"
+	"irkit.dev/irkit/cluster"
+	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/quarantine"
+	"irkit.dev/irkit/quarantine/cordon"
+)
+
+// Prospect is what an order would do: the scene as surveyed, the forecast, and every
+// change before the first of them is made. It is a plain value.
+type Prospect struct {
+	Scene    quarantine.Scene   `json:"-"`
+	Case     string             `json:"case"`
+	Playbook string             `json:"playbook"`
+	Forecast evidence.Forecast  `json:"forecast"`
+	Changes  []evidence.Change  `json:"changes"`
+	Missing  []cluster.Missing  `json:"missing_permissions"`
+	Answers  []Answer           `json:"admission,omitempty"` // of a server-side dry run
+	Targets  quarantine.Targets `json:"probes"`
+	Rules    []evidence.Rule    `json:"-"`
+	Steps    []string           `json:"steps"`
+	Want     quarantine.Want    `json:"-"`
+	Needs    Needs              `json:"-"`
+}
+
+// Answer is what admission said of one change that was tried with dryRun=All.
+type Answer struct {
+	Change string `json:"change"`
+	OK     bool   `json:"ok"`
+	Text   string `json:"text,omitempty"`
+}
+
+// ChangesOf are the changes of one layer, in order.
+func (p Prospect) ChangesOf(layer string) []evidence.Change {
+	var out []evidence.Change
+	for _, c := range p.Changes {
+		if c.Layer == layer {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Blocked says which required permissions are missing.
+func (p Prospect) Blocked() []cluster.Missing {
+	var out []cluster.Missing
+	for _, m := range p.Missing {
+		if m.Rule.Required {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// Look surveys, forecasts and prepares, and writes nothing.
+func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
+	p := Prospect{Case: o.Case, Playbook: o.Plan.Name}
+	for i, b := range o.Plan.Blueprints {
+		p.Needs = join(p.Needs, b.Needs())
+		p.Steps = append(p.Steps, o.Plan.Steps[i].ID)
+	}
+	p.Want = quarantine.Want{Layers: without(p.Needs.Layers, o.Skip), Case: o.Case, KeepOwner: o.KeepOwner, Allow: o.Allow, Sign: e.sign}
+	layers := e.layers(nil, p.Want, nil)
+	p.Rules = Rules(p.Needs, layers)
+	missing, err := e.Conn.Check(ctx, o.Target, p.Rules)
+	if err != nil {
+		return p, fmt.Errorf("ask what we may do: %w", err)
+	}
+	p.Missing = missing
+	if len(p.Blocked()) > 0 {
+		return p, nil
+	}
+	if p.Scene, err = quarantine.Survey(ctx, e.Conn, o.Target); err != nil {
+		return p, err
+	}
+	p.Targets = quarantine.Probes(p.Scene)
+	p.Targets.Inside = append(p.Targets.Inside, o.Canaries...)
+	p.Forecast = quarantine.Forecast(p.Scene, o.Target, p.Want)
+	if len(p.Needs.Layers) == 0 {
+		p.Forecast = evidence.Forecast{Target: o.Target}
+	}
+	if p.Needs.Hand {
+		p.Changes = append(p.Changes, handChanges(o)...)
+	}
+	for _, name := range p.Want.Layers {
+		if slices.Contains(p.Forecast.Refused, name) || layers[name] == nil {
+			continue
+		}
+		changes, err := layers[name].Prepare(p.Scene, o.Target)
+		if errors.Is(err, quarantine.ErrUnsuited) {
+			p.Forecast.Refused = append(p.Forecast.Refused, name)
+			p.Forecast.Findings = append(p.Forecast.Findings, evidence.Finding{Severity: evidence.Refused, Code: "layer-unsuited", Layer: name, Text: err.Error()})
+			continue
+		}
+		if err != nil {
+			return p, fmt.Errorf("prepare layer %s: %w", name, err)
+		}
+		p.Changes = append(p.Changes, changes...)
+	}
+	return p, nil
+}
+
+// handChanges name the footholds, for the plan; the hand's own start makes the exact
+// change, once admission has said which profile it takes.
+func handChanges(o Order) []evidence.Change {
+	var out []evidence.Change
+	shared := o.Pod.Spec.HostPID || o.Pod.Spec.ShareProcessNamespace != nil && *o.Pod.Spec.ShareProcessNamespace
+	for i, c := range o.Pod.Spec.Containers {
+		if shared && i > 0 {
+			break
+		}
+		out = append(out, evidence.Change{
+			ID: "hand/" + c.Name, Layer: "hand", Op: evidence.OpInject,
+			Object: evidence.Object{APIVersion: "v1", Kind: "Pod", Namespace: o.Target.Namespace, Name: o.Target.Pod, UID: o.Target.UID},
+			Why:    "start irkit's hand beside container " + c.Name, Irreversible: "an ephemeral container stays in the pod's specification",
+		})
+	}
+	return out
+}
+
+// Try has the API server check every change with dryRun=All, admission included.
+func (e *Engine) Try(ctx context.Context, o Order, p Prospect) []Answer {
+	var out []Answer
+	add := func(c string, err error) {
+		a := Answer{Change: c, OK: err == nil}
+		if err != nil {
+			a.Text = err.Error()
+		}
+		out = append(out, a)
+	}
+	for _, c := range p.ChangesOf("hand") {
+		choice, err := debugger.Choose(ctx, debugger.Options{Host: e.host(o, Key{}, nobody{}), Target: o.Target, Container: c.ID[len("hand/"):]})
+		add(c.ID, err)
+		if err == nil {
+			out[len(out)-1].Text = "profile " + string(choice.Profile)
+		}
+	}
+	layers := e.layers(nil, p.Want, nil)
+	for _, c := range p.Changes {
+		if dry, ok := layers[c.Layer].(quarantine.DryRunner); ok {
+			add(c.ID, dry.ApplyDry(ctx, c))
+		}
+	}
+	return out
+}
+
+// layers are all layers by name. hands is nil while only Prepare is called.
+func (e *Engine) layers(hands quarantine.Hands, w quarantine.Want, baseline []evidence.Probe) map[string]quarantine.Layer {
+	return map[string]quarantine.Layer{
+		quarantine.LayerNetns:  quarantine.NewNetns(hands, w, baseline, 0),
+		quarantine.LayerLabel:  quarantine.NewLabel(e.Conn, w),
+		quarantine.LayerNetpol: quarantine.NewNetpol(e.Conn, w),
+		quarantine.LayerDetach: quarantine.NewDetach(e.Conn, w),
+		quarantine.LayerCordon: cordon.New(e.Conn),
+	}
+}
+
+// Rules are the permissions that needs come to.
+func Rules(n Needs, layers map[string]quarantine.Layer) []evidence.Rule {
+	rules := append(quarantine.SurveyRules(), n.Rules...)
+	for _, name := range n.Layers {
+		if l := layers[name]; l != nil {
+			rules = append(rules, l.Traits().Rules...)
+		}
+	}
+	if n.Hand {
+		rules = append(rules, debugger.Rules()...)
+	}
+	if n.Probe {
+		rules = append(rules, debugger.ProbeRules()...)
+	}
+	return rules
+}
+
+// AllRules are the permissions that a plan may need on any target, for `irkit rbac`.
+func (e *Engine) AllRules(p *Plan) []evidence.Rule {
+	var n Needs
+	for _, b := range p.Blueprints {
+		n = join(n, b.Needs())
+	}
+	rules := Rules(n, e.layers(nil, quarantine.Want{}, nil))
+	return append(rules, quarantine.ReleaseRules(quarantine.DeletePod)...)
+}
+
+func join(a, b Needs) Needs {
+	for _, l := range b.Layers {
+		if !slices.Contains(a.Layers, l) {
+			a.Layers = append(a.Layers, l)
+		}
+	}
+	a.Hand, a.Probe = a.Hand || b.Hand, a.Probe || b.Probe
+	a.Rules = append(a.Rules, b.Rules...)
+	a.Artifacts = append(a.Artifacts, b.Artifacts...)
+	return a
+}
+
+func without(all, skip []string) []string {
+	var out []string
+	for _, s := range all {
+		if !slices.Contains(skip, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}

@@ -1,0 +1,226 @@
+package playbooks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"irkit.dev/irkit/agent"
+	"irkit.dev/irkit/cluster"
+	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/evidence/custody"
+	"irkit.dev/irkit/quarantine"
+)
+
+// Parole is what a release would do, before anything is done.
+type Parole struct {
+	History History                `json:"-"`
+	Live    *corev1.Pod            `json:"-"` // nil: gone or replaced
+	Plan    quarantine.ReleasePlan `json:"plan"`
+	Rules   []evidence.Rule        `json:"-"`
+	Sealed  bool                   `json:"sealed"`
+}
+
+// ReleaseResult is what a release came to.
+type ReleaseResult struct {
+	Case    string   `json:"case"`
+	Done    []string `json:"done"`
+	Residue []string `json:"residue"`
+	Kept    []string `json:"kept"`
+	Failed  []string `json:"failed"`
+}
+
+// LookRelease says what a release of the case would do, from its custody log and the
+// live pod. It writes nothing.
+func (e *Engine) LookRelease(ctx context.Context, caseID string, mode quarantine.Mode) (Parole, error) {
+	h, err := e.Cases.History(caseID)
+	if err != nil {
+		return Parole{}, err
+	}
+	p := Parole{History: h, Rules: quarantine.ReleaseRules(mode)}
+	last, _ := h.Last()
+	p.Sealed = last.Sealed
+	p.Live, err = e.Conn.Live(ctx, h.Target)
+	if err != nil && !errors.Is(err, cluster.ErrReplaced) {
+		return p, e.Conn.Explain("read the target", err)
+	}
+	p.Plan, err = quarantine.PlanRelease(p.Live, h.Target, begun(h.Records), mode)
+	return p, err
+}
+
+// begun are the containment changes that stand or may stand: those with an intend
+// that was not released since, with what their write answered.
+func begun(records []evidence.Record) []quarantine.Done {
+	var order []string
+	open := map[string]quarantine.Done{}
+	for _, r := range records {
+		if r.Change == nil || r.Action == evidence.ActHand {
+			continue
+		}
+		id := strings.TrimPrefix(r.Change.ID, releasePrefix)
+		switch {
+		case r.Action == evidence.ActReleased && r.Phase == evidence.Did:
+			delete(open, id)
+		case r.Action == evidence.ActReleased:
+		case r.Phase == evidence.Intend:
+			if _, there := open[id]; !there {
+				order = append(order, id)
+				open[id] = quarantine.Done{Change: *r.Change}
+			}
+		case r.Phase == evidence.Did:
+			open[id] = quarantine.Done{Change: *r.Change, Data: answerOf(r)}
+		}
+	}
+	var out []quarantine.Done
+	for _, id := range order {
+		if d, there := open[id]; there {
+			out = append(out, d)
+			delete(open, id)
+		}
+	}
+	return out
+}
+
+// Release carries a parole out. An unsealed case must be sealed first (see Reseal). What
+// fails is told and the rest is still tried, but for labels, which come last and only
+// when the pod is ready or ask says so.
+func (e *Engine) Release(ctx context.Context, o Order, p Parole, ask func(string) bool) (ReleaseResult, error) {
+	out := ReleaseResult{Case: p.History.Case, Residue: p.Plan.Residue, Kept: p.Plan.Kept}
+	dir := e.Cases.Dir(p.History.Case)
+	lock, err := custody.LockCase(dir)
+	if err != nil {
+		return out, err
+	}
+	defer lock.Unlock()
+	key, err := LoadKey(dir)
+	if err != nil {
+		return out, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return out, fmt.Errorf("open case %s: %w", p.History.Case, err)
+	}
+	defer root.Close()
+	last, _ := p.History.Last()
+	log, err := custody.Continue(root, custody.Options{Bundle: last.ID, Case: p.History.Case, Clock: e.Now})
+	if err != nil {
+		return out, err
+	}
+	defer log.Close()
+	journal := NewJournal(log, p.History.Records, cluster.WithAudit, func(r *evidence.Record) { r.Actor = &e.Actor })
+	r := &releasing{Engine: e, parole: p, ask: ask, out: &out, journal: journal.Releasing(p.History.Records)}
+	if p.Live != nil {
+		r.hands = NewHands(e.host(o, key, journal), p.History.Target, p.Live)
+	}
+	r.layers = e.layers(r, quarantine.Want{Case: p.History.Case, Sign: e.sign}, nil)
+	r.run(ctx)
+	return out, r.end(ctx)
+}
+
+type releasing struct {
+	*Engine
+	parole  Parole
+	journal *Journal
+	hands   *Hands
+	layers  map[string]quarantine.Layer
+	ask     func(string) bool
+	out     *ReleaseResult
+}
+
+func (r *releasing) run(ctx context.Context) {
+	for _, step := range r.parole.Plan.Steps {
+		if ctx.Err() != nil {
+			r.out.Failed = append(r.out.Failed, "interrupted")
+			return
+		}
+		r.Progress("%s", step.Why)
+		goOn, err := r.step(ctx, step)
+		switch {
+		case err != nil:
+			r.out.Failed = append(r.out.Failed, fmt.Sprintf("%s: %v", step.Why, err))
+		case goOn:
+			r.out.Done = append(r.out.Done, step.Why)
+		}
+		if !goOn {
+			return
+		}
+	}
+}
+
+func (r *releasing) step(ctx context.Context, step quarantine.Step) (goOn bool, err error) {
+	target := r.parole.History.Target
+	switch step.Kind {
+	case quarantine.StepWaitReady:
+		ready, err := quarantine.Ready(ctx, r.Conn, target, step.Limit)
+		if err != nil || ready {
+			return err == nil, err
+		}
+		if r.ask("the pod is not ready; a ReplicaSet would delete it first when it comes back to service. Go on?") {
+			return true, nil
+		}
+		return false, fmt.Errorf("not ready after %s", step.Limit.Round(time.Second))
+	case quarantine.StepDelete:
+		_, err := r.journal.Do(ctx, *step.Change, func(ctx context.Context) (json.RawMessage, error) {
+			return nil, quarantine.DeleteTarget(ctx, r.Conn, target)
+		})
+		return err == nil, err
+	}
+	layer := r.layers[step.Layer]
+	if layer == nil {
+		return true, fmt.Errorf("layer %q is not known here", step.Layer)
+	}
+	write := *step.Change
+	write.ID = releasePrefix + step.Undo.ID
+	_, err = r.journal.Do(ctx, write, func(ctx context.Context) (json.RawMessage, error) {
+		result, err := layer.Release(ctx, *step.Undo)
+		if errors.Is(err, agent.ErrGone) {
+			r.out.Residue = append(r.out.Residue, "the cut in the pod's network namespace: no hand could be had to lift it")
+		}
+		r.out.Kept = append(r.out.Kept, result.Notes...)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(result)
+	})
+	return true, err
+}
+
+// end writes what the release came to, and ends the hands.
+func (r *releasing) end(ctx context.Context) error {
+	ctx, done := detached(ctx, time.Minute)
+	defer done()
+	if r.hands != nil {
+		if err := r.hands.Close(ctx, false); err != nil {
+			r.Progress("end hands: %v", err)
+		}
+	}
+	rec := evidence.Record{Action: evidence.ActReleased, Target: &r.parole.History.Target, Result: "ok", Errors: r.out.Failed,
+		Note: string(r.parole.Plan.Mode), Data: map[string]any{"residue": r.out.Residue, "kept": r.out.Kept}}
+	if len(r.out.Failed) > 0 {
+		rec.Result = "partial"
+	}
+	return r.journal.Note(ctx, rec)
+}
+
+// Open implements quarantine.Hands; a release never cuts.
+func (r *releasing) Open(context.Context, evidence.Target, agent.Opening) (agent.Opened, error) {
+	return agent.Opened{}, errors.New("a release makes no cut")
+}
+
+// Lift implements quarantine.Hands.
+func (r *releasing) Lift(ctx context.Context, _ evidence.Target, caseID string) error {
+	if r.hands == nil {
+		return nil // the pod is gone, and its network namespace with it
+	}
+	hand, err := r.hands.Cutter(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", agent.ErrGone, err)
+	}
+	return hand.Lift(ctx, caseID)
+}

@@ -1,0 +1,84 @@
+package playbooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"irkit.dev/irkit/cluster"
+	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/evidence/bag"
+	"irkit.dev/irkit/evidence/custody"
+	"irkit.dev/irkit/evidence/seal"
+)
+
+// Reseal seals the bundle that a session of this case left open, with what is in it.
+// Without one it does nothing. It needs no cluster.
+func (e *Engine) Reseal(ctx context.Context, caseID string) (digest evidence.Digest, err error) {
+	dir := e.Cases.Dir(caseID)
+	lock, err := custody.LockCase(dir)
+	if err != nil {
+		return digest, err
+	}
+	defer lock.Unlock()
+	h, err := e.Cases.History(caseID)
+	if err != nil {
+		return digest, err
+	}
+	last, any := h.Last()
+	if !any || last.Sealed {
+		return digest, nil
+	}
+	w, err := bag.Open(ctx, dir, last.ID, bag.Options{Clock: e.Now})
+	if err != nil {
+		return digest, err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	log, err := custody.Open(ctx, w.Root(), evidence.CustodyJSONL, custody.Options{Bundle: last.ID, Case: caseID, Clock: e.Now})
+	if err != nil {
+		return digest, err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	journal := NewJournal(log, h.Records, cluster.WithAudit, func(*evidence.Record) {})
+	if err := journal.Note(ctx, evidence.Record{Action: evidence.ActRecovered, Actor: &e.Actor, Tool: &e.Tool, Note: "the session ended before it sealed; sealed now with what is here"}); err != nil {
+		return digest, err
+	}
+	return e.sealBag(ctx, w, journal, caseID, h.Target)
+}
+
+// sealBag ends a bundle: no more artifacts, what the disk holds compared with what
+// arrived, the last record, and the signature.
+func (e *Engine) sealBag(ctx context.Context, w *bag.Writer, journal *Journal, caseID string, t evidence.Target) (evidence.Digest, error) {
+	var none evidence.Digest
+	if _, err := w.Freeze(ctx); err != nil {
+		return none, err
+	}
+	r := evidence.Record{Action: evidence.ActSealed, Target: &t, Actor: &e.Actor, Result: "ok",
+		Note: fmt.Sprintf("%d entries; the signature follows this record", len(w.Entries()))}
+	if err := journal.Note(ctx, r); err != nil {
+		return none, err
+	}
+	sealed, err := w.Seal(ctx, e.Signer, bag.Info{
+		Case: caseID, Software: e.Tool.Name + " " + e.Tool.Version, Principal: e.principal(),
+		ContactName: e.Actor.Name, Description: "evidence of pod " + t.String() + ", uid " + t.UID,
+	})
+	return sealed.Digest, err
+}
+
+// sign makes the signature that stands beside the undo data on the target.
+func (e *Engine) sign(message []byte) (string, error) {
+	b, err := seal.Sign(e.Signer, evidence.UndoNamespace, message)
+	return string(b), err
+}
+
+// principal names the signer in allowed_signers.
+func (e *Engine) principal() string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '@', r == '.', r == '-', r == '_':
+			return r
+		}
+		return '-'
+	}, e.Actor.Name+"@"+e.Actor.Host)
+}

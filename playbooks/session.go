@@ -1,0 +1,205 @@
+package playbooks
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"irkit.dev/irkit/cluster"
+	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/evidence/bag"
+	"irkit.dev/irkit/evidence/custody"
+)
+
+// Result is what a session came to. It is set whenever a bag was opened, also when Run
+// returns an error.
+type Result struct {
+	Case        string            `json:"case"`
+	Bundle      string            `json:"bundle"` // the folder
+	Seal        evidence.Digest   `json:"seal_sha256"`
+	Verdict     *evidence.Verdict `json:"verdict,omitempty"`
+	Failed      []string          `json:"failed"`  // steps that failed, with why
+	Missing     int               `json:"missing"` // artifacts that could not be had whole
+	Entries     int               `json:"entries"`
+	Resumed     bool              `json:"resumed"`
+	Interrupted bool              `json:"interrupted"`
+	Receipt     string            `json:"receipt,omitempty"` // the file, when a store has it
+	StoreError  string            `json:"store_error,omitempty"`
+	Report      string            `json:"report"`
+}
+
+// session is one run of a plan against one target.
+type session struct {
+	*Engine
+	order  Order
+	look   Prospect
+	lock   *custody.Lock
+	root   *os.Root // of the case folder
+	bag    *bag.Writer
+	log    *custody.Log
+	site   *Site
+	began  time.Time
+	result Result
+}
+
+// Run carries an order out: it opens the case and the bag, or resumes the open one,
+// runs every step, and seals what it has, whatever happened. Case folders take one
+// session at a time. An error means that there is no sealed bundle; everything else is in
+// the Result.
+func (e *Engine) Run(ctx context.Context, o Order, look Prospect) (Result, error) {
+	s := &session{Engine: e, order: o, look: look, began: e.Now(), result: Result{Case: o.Case}}
+	if err := s.open(ctx); err != nil {
+		return s.result, errors.Join(err, s.close())
+	}
+	s.steps(ctx)
+	s.result.Interrupted = ctx.Err() != nil
+	err := s.finish(ctx)
+	if err == nil && o.OpenStore != nil && !s.result.Interrupted {
+		s.store(ctx)
+	}
+	return s.result, errors.Join(err, s.close())
+}
+
+// open takes the lock and opens the case's unsealed bag, or a new one.
+func (s *session) open(ctx context.Context) error {
+	dir := s.Cases.Dir(s.order.Case)
+	lock, err := custody.LockCase(dir)
+	if err != nil {
+		return err
+	}
+	s.lock = lock
+	if s.root, err = os.OpenRoot(dir); err != nil {
+		return fmt.Errorf("open case %s: %w", s.order.Case, err)
+	}
+	key, err := LoadKey(dir)
+	if err != nil {
+		return err
+	}
+	history, err := s.Cases.History(s.order.Case)
+	if err != nil {
+		return err
+	}
+	if history.Target.UID != "" && history.Target != s.order.Target {
+		return fmt.Errorf("case %s is of pod %s (uid %s), not of this one (uid %s)", s.order.Case, history.Target, history.Target.UID, s.order.Target.UID)
+	}
+	if err := s.openBag(ctx, history); err != nil {
+		return err
+	}
+	s.result.Bundle = s.bag.Dir()
+	journal := NewJournal(s.log, history.Records, cluster.WithAudit, s.stamp)
+	s.site = &Site{
+		Conn: s.Conn, Look: s.look, Want: s.look.Want, Journal: journal, Key: key, Order: s.order, Now: s.Now, Progress: s.Progress,
+		Hands: NewHands(s.host(s.order, key, journal), s.order.Target, s.order.Pod),
+		Watch: NewWatch(s.look.Scene, s.began),
+		Have:  s.bag.Entries(),
+	}
+	s.site.layers = s.layers(s.site.Hands, s.look.Want, s.look.Targets.Inside)
+	return s.opened(ctx, journal)
+}
+
+func (s *session) openBag(ctx context.Context, h History) error {
+	options := bag.Options{Clock: s.Now}
+	last, any := h.Last()
+	var err error
+	if any && !last.Sealed {
+		s.result.Resumed = true
+		s.Progress("resuming bundle %s", last.ID)
+		s.bag, err = bag.Open(ctx, s.Cases.Dir(s.order.Case), last.ID, options)
+	} else {
+		s.bag, err = bag.Create(ctx, s.Cases.Dir(s.order.Case), evidence.BundleID(s.order.Case, strings.ToLower(ulid.MustNew(ulid.Timestamp(s.Now()), rand.Reader).String())), options)
+	}
+	if err != nil {
+		return err
+	}
+	logOptions := custody.Options{Bundle: s.bag.ID(), Case: s.order.Case, Clock: s.Now}
+	if any && last.Sealed {
+		seal, err := sealOf(s.root, last.ID)
+		if err != nil {
+			return err
+		}
+		logOptions.Earlier = &evidence.Earlier{Bundle: last.ID, Seal: seal, Head: last.Head.Prev()}
+	}
+	s.log, err = custody.Open(ctx, s.bag.Root(), evidence.CustodyJSONL, logOptions)
+	return err
+}
+
+// opened writes who acts, on what ground, on what: the first record of every run.
+func (s *session) opened(ctx context.Context, j *Journal) error {
+	note := "playbook " + s.order.Plan.Name
+	if s.result.Resumed {
+		note += ", resumed"
+	}
+	r := evidence.Record{
+		Action: evidence.ActOpened, Target: &s.order.Target, Actor: &s.Actor, Tool: &s.Tool, Authority: &s.order.Authority, Note: note,
+	}
+	if err := j.Note(ctx, r); err != nil {
+		return err
+	}
+	if s.order.Values {
+		return j.Note(ctx, evidence.Record{Action: evidence.ActAuthorised, Note: "raw secret values: " + s.order.Justification})
+	}
+	return nil
+}
+
+// stamp is what every record carries; the first record of a run says it at length.
+func (s *session) stamp(*evidence.Record) {}
+
+// steps runs the plan. What a failure means for the rest is the step's own word.
+func (s *session) steps(ctx context.Context) {
+	for i, step := range s.order.Plan.Steps {
+		if ctx.Err() != nil {
+			return
+		}
+		err := s.step(ctx, step, s.order.Plan.Blueprints[i])
+		if err != nil && step.OnFailure == Stop {
+			s.Progress("step %s asks to stop after a failure", step.ID)
+			return
+		}
+	}
+}
+
+func (s *session) step(ctx context.Context, step Step, b Blueprint) error {
+	s.Progress("step %s", step.ID)
+	if step.Timeout > 0 {
+		var done context.CancelFunc
+		ctx, done = context.WithTimeout(ctx, step.Timeout)
+		defer done()
+	}
+	out, err := b.Build(s.site).Run(ctx, s.order.Target, s.bag)
+	s.result.Missing += out.Missing
+	r := evidence.Record{Action: evidence.ActStep, Step: step.ID, Result: "ok", Note: out.Summary}
+	if err != nil {
+		r.Result, r.Errors = "failed", []string{err.Error()}
+		s.result.Failed = append(s.result.Failed, fmt.Sprintf("step %s: %v", step.ID, err))
+		s.Progress("step %s failed: %v", step.ID, err)
+	} else if out.Summary != "" {
+		s.Progress("step %s: %s", step.ID, out.Summary)
+	}
+	if note := s.site.Journal.Note(context.WithoutCancel(ctx), r); note != nil {
+		s.result.Failed = append(s.result.Failed, note.Error())
+	}
+	return err
+}
+
+func (s *session) close() error {
+	var errs []error
+	if s.log != nil {
+		errs = append(errs, s.log.Close())
+	}
+	if s.bag != nil {
+		errs = append(errs, s.bag.Close())
+	}
+	if s.root != nil {
+		errs = append(errs, s.root.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Unlock())
+	}
+	return errors.Join(errs...)
+}

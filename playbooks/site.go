@@ -1,0 +1,85 @@
+package playbooks
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"irkit.dev/irkit/cluster"
+	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/quarantine"
+)
+
+// Site is what actions work with: one target, its surroundings as surveyed, and the
+// session's only ways to write.
+type Site struct {
+	Conn    *cluster.Conn
+	Look    Prospect // what was forecast and prepared
+	Want    quarantine.Want
+	Journal *Journal
+	Hands   *Hands
+	Watch   *Watch
+	Key     Key
+	Order   Order
+	Now     func() time.Time
+	// Progress tells a person what is going on; it may be called from anywhere.
+	Progress func(format string, args ...any)
+	// Have are the entries that an earlier run of this bag brought in.
+	Have []evidence.Entry
+
+	layers  map[string]quarantine.Layer
+	mu      sync.Mutex
+	altered []evidence.Alteration
+}
+
+// Layer is one layer of quarantine, or nil when there is none of that name.
+func (s *Site) Layer(name string) quarantine.Layer { return s.layers[name] }
+
+// Wants reports whether a layer is to be applied here.
+func (s *Site) Wants(name string) bool {
+	return slices.Contains(s.Want.Layers, name) && !slices.Contains(s.Look.Forecast.Refused, name)
+}
+
+// Restarts names the containers of the target that were restarted since the survey.
+func (s *Site) Restarts(ctx context.Context) ([]string, error) {
+	live, err := s.Conn.Live(ctx, s.Order.Target)
+	if err != nil {
+		return nil, err
+	}
+	before := map[string]int32{}
+	for _, c := range s.Order.Pod.Status.ContainerStatuses {
+		before[c.Name] = c.RestartCount
+	}
+	var names []string
+	for _, c := range live.Status.ContainerStatuses {
+		if c.RestartCount > before[c.Name] {
+			names = append(names, c.Name)
+		}
+	}
+	return names, nil
+}
+
+// Alter notes a change that collecting could not avoid.
+func (s *Site) Alter(a ...evidence.Alteration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.altered = append(s.altered, a...)
+}
+
+// Alterations are what was noted so far.
+func (s *Site) Alterations() []evidence.Alteration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]evidence.Alteration(nil), s.altered...)
+}
+
+// Collected reports whether an earlier run brought that artifact in whole.
+func (s *Site) Collected(kind, ordinal string) bool {
+	for _, e := range s.Have {
+		if e.Kind == kind && e.Ordinal == ordinal && (e.Status == evidence.Collected || e.Status == evidence.Changed) {
+			return true
+		}
+	}
+	return false
+}

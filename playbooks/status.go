@@ -1,0 +1,160 @@
+package playbooks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"irkit.dev/irkit/agent"
+	"irkit.dev/irkit/agent/debugger"
+	"irkit.dev/irkit/cluster"
+	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/quarantine"
+)
+
+// Standing is what can be said of one case: from its custody log always, and from the
+// cluster where that can be reached.
+type Standing struct {
+	Case     string              `json:"case"`
+	Target   evidence.Target     `json:"target"`
+	Bags     []BagStanding       `json:"bundles"`
+	Changes  []string            `json:"changes_standing"`      // made, and not released
+	Unsure   []string            `json:"changes_unsure"`        // begun, with no answer: a crash in between
+	Released bool                `json:"released"`              // as a whole
+	LastStep string              `json:"last_record,omitempty"` // what the log says last
+	LastTime time.Time           `json:"last_time,omitzero"`
+	Faults   []string            `json:"faults,omitempty"` // of the log itself
+	Live     string              `json:"live"`             // running, gone, replaced, unknown
+	Drift    []string            `json:"drift,omitempty"`  // where cluster and log do not agree
+	Hand     string              `json:"hand"`             // answers, gone, none, unknown
+	Cut      *evidence.CutReport `json:"cut,omitempty"`
+	Verdict  *evidence.Verdict   `json:"verdict,omitempty"`        // measured anew
+	Before   string              `json:"verdict_before,omitempty"` // as the log has it
+}
+
+// BagStanding is one bundle of a case.
+type BagStanding struct {
+	ID     string `json:"id"`
+	Sealed bool   `json:"sealed"`
+}
+
+// Recall says what the custody log of a case tells, without the cluster.
+func (c Cases) Recall(caseID string) (Standing, error) {
+	h, err := c.History(caseID)
+	s := Standing{Case: caseID, Target: h.Target, Released: h.Released(), Live: "unknown", Hand: "unknown"}
+	if err != nil && len(h.Bags) == 0 {
+		return s, err
+	}
+	if err != nil {
+		s.Faults = append(s.Faults, err.Error())
+	}
+	for _, b := range h.Bags {
+		s.Bags = append(s.Bags, BagStanding{ID: b.ID, Sealed: b.Sealed})
+	}
+	did := StandingChanges(h.Records)
+	for _, d := range begun(h.Records) {
+		if _, sure := did[d.Change.ID]; sure {
+			s.Changes = append(s.Changes, d.Change.ID)
+		} else {
+			s.Unsure = append(s.Unsure, d.Change.ID)
+		}
+	}
+	for _, r := range h.Records {
+		if r.Action == evidence.ActMeasured {
+			s.Before = r.Result
+		}
+	}
+	if n := len(h.Records); n > 0 {
+		last := h.Records[n-1]
+		s.LastTime, s.LastStep = last.Time, string(last.Action)
+		if last.Phase != "" {
+			s.LastStep += " " + string(last.Phase)
+		}
+	}
+	return s, nil
+}
+
+// Measure completes a standing from the cluster: is the pod still the one, do our
+// marks stand, does the hand answer, and what passes now. It writes nothing: a hand
+// that is gone is not replaced.
+func (e *Engine) Measure(ctx context.Context, s *Standing) error {
+	live, err := e.Conn.Live(ctx, s.Target)
+	switch {
+	case errors.Is(err, cluster.ErrReplaced):
+		s.Live = "gone or replaced"
+		s.Hand = "gone with the pod"
+		return nil
+	case err != nil:
+		return e.Conn.Explain("read the target", err)
+	}
+	s.Live = string(live.Status.Phase)
+	marked := live.Labels[evidence.LabelQuarantine]
+	labelled := slices.ContainsFunc(s.Changes, func(id string) bool { return len(id) > 5 && id[:5] == quarantine.LayerLabel })
+	switch {
+	case labelled && marked != s.Case:
+		s.Drift = append(s.Drift, "the log says that the quarantine label is on; the pod does not have it")
+	case !labelled && marked == s.Case && len(s.Unsure) == 0:
+		s.Drift = append(s.Drift, "the pod has the quarantine label; the log does not say so")
+	}
+	scene, err := quarantine.Survey(ctx, e.Conn, s.Target)
+	if err != nil {
+		return err
+	}
+	key, err := LoadKey(e.Cases.Dir(s.Case))
+	if err != nil {
+		return err
+	}
+	hand, err := e.standingHand(ctx, s, key, scene)
+	if err != nil || hand == nil {
+		s.Hand = "gone"
+		if err != nil {
+			s.Hand = "gone: " + err.Error()
+		}
+		return nil
+	}
+	s.Hand = "answers"
+	defer hand.Close(context.WithoutCancel(ctx), false)
+	watch, err := e.rewatch(s, scene)
+	if err != nil {
+		return err
+	}
+	if err := watch.Round(ctx, hand, nil, "", quarantine.Probes(scene)); err != nil {
+		return err
+	}
+	v := watch.Judge(e.Now())
+	s.Verdict, s.Cut = &v, watch.Measurements().Cut
+	return nil
+}
+
+// standingHand attaches to the hand that stands, or answers nil.
+func (e *Engine) standingHand(ctx context.Context, s *Standing, key Key, scene quarantine.Scene) (agent.Hand, error) {
+	for _, c := range scene.Pod.Spec.Containers {
+		o := debugger.Options{Host: e.host(Order{Case: s.Case, DebugImage: "none"}, key, nobody{}), Target: s.Target, Container: c.Name}
+		choice, err := debugger.Choose(ctx, o)
+		if err != nil || !choice.Standing {
+			continue
+		}
+		return debugger.Start(ctx, o)
+	}
+	return nil, nil
+}
+
+// rewatch begins a series with what the log says of the opening move and the layers.
+func (e *Engine) rewatch(s *Standing, scene quarantine.Scene) (*Watch, error) {
+	h, err := e.Cases.History(s.Case)
+	if err != nil && len(h.Records) == 0 {
+		return nil, err
+	}
+	watch := NewWatch(scene, e.Now())
+	watch.Recall(h.Records)
+	return watch, nil
+}
+
+// nobody is the recorder where nothing may be written.
+type nobody struct{}
+
+func (nobody) Do(context.Context, evidence.Change, func(context.Context) (json.RawMessage, error)) (json.RawMessage, error) {
+	return nil, errors.New("this command writes nothing")
+}

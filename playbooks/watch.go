@@ -1,0 +1,230 @@
+package playbooks
+
+import (
+	"context"
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"irkit.dev/irkit/agent"
+	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/quarantine"
+)
+
+// Watch gathers what is measured of a quarantine, from the opening move on. It only
+// keeps what was seen; quarantine.Judge makes the verdict of it. Safe for concurrent use.
+type Watch struct {
+	mu sync.Mutex
+	m  quarantine.Measurements
+	// verdict is the last one given.
+	verdict *evidence.Verdict
+}
+
+// NewWatch begins a series.
+func NewWatch(scene quarantine.Scene, started time.Time) *Watch {
+	return &Watch{m: quarantine.Measurements{Scene: scene, Started: started}}
+}
+
+// Opened keeps what the opening move saw.
+func (w *Watch) Opened(o agent.Opened) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.m.FlowsBefore, w.m.Baseline = o.Flows, o.Baseline
+	w.m.After = append(w.m.After, o.After...)
+	if o.Cut != nil {
+		w.m.Cut = o.Cut
+	}
+}
+
+// Applied keeps what became of a layer.
+func (w *Watch) Applied(a quarantine.Applied) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.m.Applied = append(w.m.Applied, a)
+}
+
+// Outside keeps a look from outside that was had before a layer held.
+func (w *Watch) Outside(before []evidence.ProbeResult) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.m.OutsideBefore = append(w.m.OutsideBefore, before...)
+}
+
+// Restarted keeps the names of containers that were restarted since the start.
+func (w *Watch) Restarted(names []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.m.Restarts = names
+}
+
+// Judge gives the verdict on what was seen so far.
+func (w *Watch) Judge(now time.Time) evidence.Verdict {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.m.Ended = now
+	v := quarantine.Judge(w.m)
+	w.verdict = &v
+	return v
+}
+
+// Verdict is the last one given, or nil.
+func (w *Watch) Verdict() *evidence.Verdict {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.verdict
+}
+
+// Measurements is a copy of what was seen.
+func (w *Watch) Measurements() quarantine.Measurements {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.m
+}
+
+// quick bounds a probe that is expected to fail by being dropped.
+const quick = 400 * time.Millisecond
+
+// Round measures once: new connections from inside and outside, flows that still move,
+// and, through pinholes where there is a cut, the policy alone. inside and outside may
+// be nil; what they would have told is then not known. from is the address of outside. An error of one hand does not
+// keep the other from measuring.
+func (w *Watch) Round(ctx context.Context, inside, outside agent.Hand, from string, targets quarantine.Targets) error {
+	var insideErr, outsideErr error
+	if inside != nil {
+		insideErr = w.fromInside(ctx, inside, targets)
+	}
+	if outside != nil {
+		outsideErr = w.fromOutside(ctx, inside, outside, from, targets)
+	}
+	if insideErr != nil {
+		return insideErr
+	}
+	return outsideErr
+}
+
+func (w *Watch) fromInside(ctx context.Context, inside agent.Hand, targets quarantine.Targets) error {
+	seen, err := inside.Measure(ctx, agent.Measurement{Probes: targets.Inside, Limit: quick, Settle: quick})
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.m.After = append(w.m.After, seen.Probes...)
+	w.m.Moving = seen.Moving
+	if seen.Cut != nil {
+		w.m.Cut = seen.Cut
+	}
+	through := w.answered(targets.Inside)
+	cut := w.m.Cut != nil
+	w.mu.Unlock()
+	if !cut || len(through) == 0 {
+		return nil
+	}
+	seen, err = inside.Measure(ctx, agent.Measurement{Probes: through, Limit: quick, Pinhole: true})
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.m.PinholeOut = append(w.m.PinholeOut, seen.Probes...)
+	w.mu.Unlock()
+	return nil
+}
+
+// answered are the probes that answered before the cut: only they tell of a policy.
+func (w *Watch) answered(probes []evidence.Probe) []evidence.Probe {
+	var out []evidence.Probe
+	for _, p := range probes {
+		if slices.ContainsFunc(w.m.Baseline, func(r evidence.ProbeResult) bool { return r.Answered && r.Name == p.Name && r.Addr == p.Addr }) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func (w *Watch) fromOutside(ctx context.Context, inside, outside agent.Hand, from string, targets quarantine.Targets) error {
+	reach, err := outside.Measure(ctx, agent.Measurement{Probes: targets.Inside, Limit: quick})
+	if err != nil {
+		return err
+	}
+	after, err := outside.Measure(ctx, agent.Measurement{Probes: targets.Outside, Limit: quick})
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.m.Reachable = reach.Probes
+	w.m.OutsideAfter = append(w.m.OutsideAfter, after.Probes...)
+	cut := w.m.Cut != nil
+	w.mu.Unlock()
+	if !cut || inside == nil {
+		return nil
+	}
+	peer, err := netip.ParseAddr(from)
+	if err != nil {
+		return nil // without the probe pod's address there is no hole to make for it
+	}
+	for _, p := range targets.Outside {
+		hole := &agent.Inbound{Peer: peer, Port: p.Addr.Port()}
+		if _, err := inside.Measure(ctx, agent.Measurement{Inbound: hole}); err != nil {
+			return err
+		}
+		through, err := outside.Measure(ctx, agent.Measurement{Probes: []evidence.Probe{p}, Limit: quick})
+		if err != nil {
+			return err
+		}
+		for i := range through.Probes {
+			through.Probes[i].Pinhole = true
+		}
+		w.mu.Lock()
+		w.m.PinholeIn = append(w.m.PinholeIn, through.Probes...)
+		w.mu.Unlock()
+	}
+	return nil
+}
+
+// Tells reports whether anything was tried that can tell of the policy alone.
+func (w *Watch) Tells() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.m.PinholeOut)+len(w.m.PinholeIn) > 0
+}
+
+// Settled reports whether the last two tries through pinholes all failed, out and,
+// where it was tried, in: the policy alone then holds.
+func (w *Watch) Settled() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return quiet(w.m.PinholeOut) && (len(w.m.PinholeIn) == 0 || quiet(w.m.PinholeIn))
+}
+
+func quiet(all []evidence.ProbeResult) bool {
+	tries := map[string][]bool{}
+	for _, r := range all {
+		tries[r.Name+r.Addr.String()] = append(tries[r.Name+r.Addr.String()], r.Answered)
+	}
+	for _, t := range tries {
+		if len(t) < 2 || t[len(t)-1] || t[len(t)-2] {
+			return false
+		}
+	}
+	return len(tries) > 0
+}
+
+// Recall takes over what an earlier session wrote down: the opening move, and the
+// layers that were applied and not released.
+func (w *Watch) Recall(records []evidence.Record) {
+	stands := StandingChanges(records)
+	for _, r := range records {
+		if r.Change == nil || r.Phase != evidence.Did || r.Action != evidence.ActIsolated {
+			continue
+		}
+		if _, there := stands[r.Change.ID]; !there {
+			continue
+		}
+		w.Applied(quarantine.Applied{Layer: r.Change.Layer, At: r.Time})
+		var result quarantine.Result
+		if err := json.Unmarshal(answerOf(r), &result); err == nil && result.Opened != nil {
+			w.Opened(*result.Opened)
+		}
+	}
+}
