@@ -112,7 +112,7 @@ func (s *Store) write(ctx context.Context, name string, f evidence.File) error {
 	if err != nil {
 		return fmt.Errorf("open source: %w", err)
 	}
-	defer src.Close() //nolint:errcheck // only read from
+	defer src.Close()
 	dst, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err

@@ -108,6 +108,9 @@ func explain(ctx context.Context, err error) error {
 	case err == nil || errors.As(err, &known) || errors.Is(err, ErrUnreachable) || errors.As(err, &src):
 		return err
 	case errors.As(err, &told):
+		if hint := hints[told.Code]; hint != "" {
+			return hinted{answer{told, meaning(told)}, hint}
+		}
 		return answer{told, meaning(told)}
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), ErrUnreachable):
 		return fmt.Errorf("%w: no answer in time", ErrUnreachable)
@@ -126,6 +129,17 @@ func explain(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: what answers there speaks no TLS", ErrRefused)
 	}
 	return fmt.Errorf("%w: %w", ErrUnreachable, err)
+}
+
+// hints say what a person can do about what a store refuses.
+var hints = map[string]string{
+	"InvalidAccessKeyId":           "check AWS_ACCESS_KEY_ID, AWS_PROFILE and IRKIT_S3_ENDPOINT",
+	"SignatureDoesNotMatch":        "check AWS_SECRET_ACCESS_KEY",
+	"ExpiredToken":                 "the credentials have expired: get new ones",
+	"RequestTimeTooSkewed":         "this machine's clock differs from the store's",
+	"AuthorizationHeaderMalformed": "name the bucket's region with AWS_REGION",
+	"PermanentRedirect":            "name the bucket's region with AWS_REGION",
+	"AccessDenied":                 "needed are s3:PutObject and s3:GetObject; with a lock s3:PutObjectRetention and s3:GetObjectRetention, with a hold s3:PutObjectLegalHold and s3:GetObjectLegalHold",
 }
 
 func meaning(e minio.ErrorResponse) error {
@@ -203,5 +217,3 @@ func (m moving) extend(n int) {
 		_ = m.SetDeadline(time.Now().Add(m.limit)) // a closed connection tells by itself
 	}
 }
-
-func roleClient(limit time.Duration) *http.Client { return &http.Client{Timeout: limit} }

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/encrypt"
 
 	"irkit.dev/irkit/evidence"
@@ -169,7 +168,7 @@ func (s *Store) send(ctx context.Context, key string, f evidence.File) (version 
 	if err != nil {
 		return "", sourceError{fmt.Errorf("open source: %w", err)}
 	}
-	defer src.Close() //nolint:errcheck // only read from
+	defer src.Close()
 	body := prove(src, f)
 	if f.Size == 0 {
 		if err := body.finish(); err != nil {
@@ -201,56 +200,6 @@ func (s *Store) now() time.Time {
 		return s.cfg.Now()
 	}
 	return time.Now()
-}
-
-// checkLock reports a lock that was asked for and is not there.
-func (s *Store) checkLock(ctx context.Context, r evidence.Receipt) (evidence.Receipt, error) {
-	if s.cfg.Lock != NoLock && r.LockMode == "" {
-		// Some servers tell it here and not in HEAD.
-		if mode, until, err := s.client.GetObjectRetention(ctx, s.cfg.Bucket, s.full(r.Key), r.VersionID); err == nil && mode != nil && until != nil {
-			r.LockMode, r.RetainUntil = string(*mode), until.UTC()
-		}
-	}
-	if s.cfg.LegalHold && !r.LegalHold {
-		if st, err := s.client.GetObjectLegalHold(ctx, s.cfg.Bucket, s.full(r.Key), minio.GetObjectLegalHoldOptions{VersionID: r.VersionID}); err == nil && st != nil {
-			r.LegalHold = *st == minio.LegalHoldEnabled
-		}
-	}
-	least := s.now()
-	if !r.Already {
-		least = least.Add(s.cfg.Retain - time.Hour) // the PUT's own time, and a clock that differs
-	}
-	switch {
-	case s.cfg.Lock == Compliance && r.LockMode != string(Compliance), s.cfg.Lock == Governance && r.LockMode == "":
-		return r, fmt.Errorf("lock %s, read back %q: %w", s.cfg.Lock, r.LockMode, ErrNotLocked)
-	case s.cfg.Lock != NoLock && r.RetainUntil.Before(least) && s.cfg.Retain > time.Hour:
-		return r, fmt.Errorf("retained until %s only: %w", r.RetainUntil.Format(time.RFC3339), ErrNotLocked)
-	case s.cfg.LegalHold && !r.LegalHold:
-		return r, fmt.Errorf("legal hold: %w", ErrNotLocked)
-	}
-	return r, nil
-}
-
-// credentials is where the key comes from: named ones, the shared file, the machine's role.
-func (c Config) credentials() (*credentials.Credentials, error) {
-	if c.AccessKey != "" {
-		return credentials.NewStaticV4(c.AccessKey, c.SecretKey, c.SessionToken), nil
-	}
-	providers := []credentials.Provider{&credentials.FileAWSCredentials{Filename: c.CredentialsFile, Profile: c.Profile}}
-	if !c.NoInstanceRole {
-		// Elsewhere than in a cloud nobody answers there: then it must not take long.
-		providers = append(providers, &credentials.IAM{Client: roleClient(c.patience() / 5), Region: c.Region})
-	}
-	creds := credentials.NewChainCredentials(providers)
-	v, err := creds.GetWithContext(&credentials.CredContext{Client: roleClient(c.patience() / 5)})
-	if err != nil {
-		return nil, fmt.Errorf("find credentials: %w", err)
-	}
-	if v.AccessKeyID == "" {
-		return nil, hinted{fmt.Errorf("no credentials found: %w", ErrRefused),
-			"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile of the shared credentials file with AWS_PROFILE, or run where a role is given"}
-	}
-	return creds, nil
 }
 
 // Open implements [evidence.Store]. What is read is what the store sends: the digest

@@ -186,6 +186,9 @@ func TestRefused(t *testing.T) {
 		if !errors.Is(err, objectstore.ErrRefused) || errors.Is(err, objectstore.ErrUnreachable) {
 			t.Errorf("%s: %v, want ErrRefused", name, err)
 		}
+		if hint(err) == "" && name != "no such bucket" && name != "no TLS" {
+			t.Errorf("%s: %v has no hint", name, err)
+		}
 		if err != nil && strings.Contains(err.Error(), "SECRET") {
 			t.Errorf("%s: error repeats the secret key", name)
 		}

@@ -94,7 +94,7 @@ func (s *stub) put(w http.ResponseWriter, r *http.Request, key string, body []by
 	h := r.Header
 	mode, until, hold := h.Get("X-Amz-Object-Lock-Mode"), h.Get("X-Amz-Object-Lock-Retain-Until-Date"), h.Get("X-Amz-Object-Lock-Legal-Hold")
 	sum := h.Get("X-Amz-Checksum-Sha256")
-	real := sha256.Sum256(body)
+	actual := sha256.Sum256(body)
 	vs := s.objects[key]
 	switch {
 	case s.busy > 0:
@@ -109,9 +109,9 @@ func (s *stub) put(w http.ResponseWriter, r *http.Request, key string, body []by
 		fail(w, 400, "InvalidRequest", "Bucket is missing Object Lock Configuration")
 	case mode+hold != "" && sum == "" && h.Get("Content-Md5") == "":
 		fail(w, 400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters")
-	case sum != "" && sum != base64.StdEncoding.EncodeToString(real[:]):
+	case sum != "" && sum != base64.StdEncoding.EncodeToString(actual[:]):
 		fail(w, 400, "BadDigest", "The SHA256 you specified did not match the calculated checksum.")
-	case h.Get("X-Amz-Content-Sha256") != fmt.Sprintf("%x", real):
+	case h.Get("X-Amz-Content-Sha256") != fmt.Sprintf("%x", actual):
 		fail(w, 400, "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed.")
 	case h.Get("If-None-Match") == "*" && len(vs) > 0 && !vs[len(vs)-1].marker:
 		fail(w, 412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")

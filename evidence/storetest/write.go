@@ -93,7 +93,7 @@ type breaking struct{ r io.Reader }
 
 func (b breaking) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = errSource
 	}
 	return n, err
