@@ -49,7 +49,7 @@ func TestCrashWhileAnArtifactArrives(t *testing.T) {
 		announce bool
 	}{
 		{"first byte", false, 0, true}, {"one part", false, 900, true}, {"three parts", false, 2500, true},
-		{"zstd", true, 1 << 20, true}, {"nobody knows", false, 900, false},
+		{"zstd", true, 64 << 10, true}, {"nobody knows", false, 900, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := create(t, bag.Options{Reserve: 1 << 20, SplitAt: 1000})

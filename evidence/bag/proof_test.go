@@ -415,7 +415,11 @@ func TestBothVerifiersGiveTheSameVerdict(t *testing.T) {
 			caseDir := copyCase(t, b.caseDir)
 			v := victim{TB: t, caseDir: caseDir, dir: filepath.Join(caseDir, bundleID), key: key}
 			c.do(v)
-			for _, given := range []string{signers, ""} {
+			runs := []string{signers}
+			if c.integrity == verify.OK {
+				runs = append(runs, "") // where the answers differ without signers
+			}
+			for _, given := range runs {
 				want := c.origin
 				if given == "" {
 					want = verify.NotChecked

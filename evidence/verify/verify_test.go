@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"os"
@@ -13,7 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/crypto/ssh"
+
+	"irkit.dev/irkit/evidence"
 )
 
 // plainBag is a small valid bag, with files replaced, added (name: text) or taken away
@@ -214,6 +218,34 @@ func TestSignersFile(t *testing.T) {
 	} {
 		if _, got := trusted([]byte(line), s.PublicKey(), "n", at); got != want {
 			t.Errorf("%.80q: %v, want %v", line, got, want)
+		}
+	}
+}
+
+// A bomb is unpacked no further than the entry says.
+func TestUnpackingStopsWhereTheEntryEnds(t *testing.T) {
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bomb := enc.EncodeAll(make([]byte, 64<<20), nil)
+	zeros := sha256.Sum256(make([]byte, 64<<20))
+	for name, c := range map[string]struct {
+		stored []byte
+		say    evidence.Encoding
+		good   bool
+	}{
+		"as said":       {bomb, evidence.Encoding{Name: "zstd", Size: 64 << 20, SHA256: zeros}, true},
+		"bomb":          {bomb, evidence.Encoding{Name: "zstd", Size: 10}, false},
+		"shorter":       {bomb, evidence.Encoding{Name: "zstd", Size: 65 << 20, SHA256: zeros}, false},
+		"other bytes":   {bomb, evidence.Encoding{Name: "zstd", Size: 64 << 20}, false},
+		"cut":           {bomb[:len(bomb)-1], evidence.Encoding{Name: "zstd", Size: 64 << 20, SHA256: zeros}, false},
+		"no zstd":       {[]byte("plain"), evidence.Encoding{Name: "zstd", Size: 5}, false},
+		"unknown":       {bomb, evidence.Encoding{Name: "xz", Size: 64 << 20, SHA256: zeros}, false},
+		"negative size": {bomb, evidence.Encoding{Name: "zstd", Size: -5}, false},
+	} {
+		if err := unpack(bytes.NewReader(c.stored), c.say); (err == nil) != c.good {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
