@@ -135,7 +135,7 @@ func TestPage(t *testing.T) {
 	has(t, "verdict", p.sections["verdict"], "CONTAINED", "Outbound, from the target", "+0.412 s", "2026-11-22 03:14:07.532 UTC",
 		"New connections stopped +0.431 s", "NetworkPolicy held by itself +1.650 s", "outbound: 4 of 4 probe targets", "Process beside the target started")
 	has(t, "facts", p.sections["facts"], "inc-42", "prod/web-0", "4f2a9c11-0c3d-4b7e-8d0e-1f2a3b4c5d6e", "7d1c0f3e-5a1b-4d5e-9a57-0f3f4d1c2b3a", "ana on laptop-7 · cluster user ana@example.com",
-		"policy IR-7", "containment of incident 42", "duty manager", "irkit 0.1.0 (abc1234)", "registry.example/proxy:2", "API server differs by -14 ms")
+		"policy IR-7", "containment of incident 42", "duty manager", "irkit 0.1.0 (abc1234)", "registry.example/proxy:2", "add -14 ms to the API server's times")
 	has(t, "changes", p.sections["done"], "done create NetworkPolicy/irkit-inc-42 in prod", `"app": "web"`, "failed patch Node/worker-2", "is forbidden", "Stays for good: an ephemeral container stays in the pod's spec.",
 		"irkit release takes it back.", "There is nothing to take back.", "the agent's own process shows")
 	has(t, "measured", p.sections["measured"], "measured through a pinhole", "10.0.1.1 8080 CNI host address", "3\u202f120", "203.0.113.9 443 37", "udp 10.96.0.10 53 9", "dropped 1\u202f480 packets", "no answer: timeout")
