@@ -23,7 +23,7 @@ GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULN_VERSION)-$(GOVERSION)
 # More flags for go test: make test TESTFLAGS=-json
 TESTFLAGS ?=
 
-include $(wildcard agent/agent.mk) lab/lab.mk
+include agent/agent.mk lab/lab.mk
 
 .PHONY: help build test lint vet e2e demo bench soak fuzz tools clean
 

@@ -30,7 +30,7 @@ files() { git ls-files --cached --others --exclude-standard -- "$@" | while read
 formatted() {
 	local wrong
 	wrong=$(files '*.go' | xargs gofmt -l)
-	[ -z "$wrong" ] || { printf '%s: gofmt would change it\n' $wrong; return 1; }
+	[ -z "$wrong" ] || { printf 'gofmt would change:\n%s\n' "$wrong"; return 1; }
 }
 
 has_code() { [ -n "$(files "$1/*.go")" ]; }
@@ -45,10 +45,10 @@ vetted() { (cd "$1" && go vet ./...); }
 tidy() { (cd "$1" && go mod tidy -diff); }
 
 scripts() {
-	local f bad=0
-	for f in $(files '*.sh' '.ci/run'); do bash -n "$f" || bad=1; done
-	return $bad
+	files '*.sh' '.ci/run' | xargs -n1 bash -n
 }
+
+shellchecked() { files '*.sh' '.ci/run' | xargs shellcheck -S warning; }
 
 licences() {
 	local table=()
@@ -71,7 +71,7 @@ while read -r m; do
 done < <(modules)
 check 'shell syntax' scripts
 if command -v shellcheck >/dev/null; then
-	check shellcheck shellcheck -S warning $(files '*.sh' '.ci/run')
+	check shellcheck shellchecked
 else
 	say 'shellcheck: not checked, it is not installed'
 fi
