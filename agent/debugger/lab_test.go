@@ -28,32 +28,6 @@ import (
 // The tests of this file need a cluster that nobody depends on: they are run when
 // IRKIT_LAB_KUBECONFIG names its kubeconfig. They work in namespaces of their own.
 
-// wires counts and breaks the connections to the API server.
-type wires struct {
-	mu   sync.Mutex
-	open map[net.Conn]bool
-}
-
-func (w *wires) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, network, addr)
-	if err == nil {
-		w.mu.Lock()
-		w.open[c] = true
-		w.mu.Unlock()
-	}
-	return c, err
-}
-
-func (w *wires) breakAll() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for c := range w.open {
-		_ = c.Close()
-		delete(w.open, c)
-	}
-}
-
 // journal is a Recorder that remembers.
 type journal struct {
 	mu  sync.Mutex
