@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"irkit.dev/irkit/cluster"
 	"irkit.dev/irkit/evidence"
@@ -206,8 +205,7 @@ func (l *netpol) Release(ctx context.Context, c evidence.Change) (Result, error)
 		res.Before = encode(live.Spec)
 		res.Notes = append(res.Notes, c.Object.String()+" had been changed since; it is deleted all the same, and what it said is in the record")
 	}
-	uid := types.UID(live.UID)
-	err = api.Delete(ctx, want.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	err = api.Delete(ctx, want.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &live.UID}})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return res, l.conn.Explain(did, err)
 	}

@@ -85,7 +85,7 @@ func (y *surveyor) owner(ctx context.Context, r metav1.OwnerReference, of string
 		return o, nil, nil
 	}
 	if err != nil {
-		return o, nil, y.gap(o.Object.String()+" (the target's owner)", err)
+		return o, nil, y.gap(o.String()+" (the target's owner)", err)
 	}
 	o.Found, o.Deleting, o.Labels = true, meta.DeletionTimestamp != nil, meta.Labels
 	if sel != nil {

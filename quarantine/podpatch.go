@@ -185,7 +185,7 @@ func patchPod(ctx context.Context, conn *cluster.Conn, t evidence.Target, did st
 		last = err
 	}
 	if moved(last) {
-		return edit{}, fmt.Errorf("%s: tried %d times, last: %v: %w", did, tries, last, ErrContended)
+		return edit{}, fmt.Errorf("%s: tried %d times, last: %w: %w", did, tries, last, ErrContended)
 	}
 	return edit{}, conn.Explain(fmt.Sprintf("%s: tried %d times", did, tries), last)
 }

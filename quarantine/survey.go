@@ -281,38 +281,3 @@ func longRunning(spec *corev1.PodSpec) []corev1.Container {
 	}
 	return out
 }
-
-// SurveyRules are the permissions that Survey uses.
-func SurveyRules() []evidence.Rule {
-	rule := func(group, res, why string, scope evidence.Scope, required bool, verbs ...string) evidence.Rule {
-		return evidence.Rule{Group: group, Resource: res, Verbs: verbs, Scope: scope, Required: required, Why: why}
-	}
-	in, all := evidence.InTarget, evidence.InCluster
-	out := []evidence.Rule{
-		rule("", "pods", "read the target and its siblings", in, true, "get", "list"),
-		rule("networking.k8s.io", "networkpolicies", "see which policies let traffic through", in, true, "get", "list"),
-		rule("", "services", "see which Services lose the endpoint", in, false, "get", "list"),
-		rule("discovery.k8s.io", "endpointslices", "see which endpoints are listed by hand", in, false, "list"),
-		rule("policy", "poddisruptionbudgets", "see which budgets count the pod", in, false, "list"),
-		rule("", "nodes", "find the addresses that the kubelet probes from", all, false, "get"),
-		rule("", "namespaces", "name the cluster, and read namespace labels", all, false, "get"),
-		rule("", "services", "find the API server's and the DNS's address, to measure containment", all, false, "get", "list"),
-		rule("apps", "daemonsets", "recognise the network plugin", all, false, "list"),
-		rule("cilium.io", "ciliumnodes", "find the address that Cilium's probes come from", all, false, "get"),
-		rule("kyverno.io", "clustercleanuppolicies", "see what deletes pods without owner", all, false, "list"),
-	}
-	for _, k := range ownerKinds() {
-		out = append(out, rule(k.group, k.resource, "read the target's owner", in, false, "get"))
-	}
-	return out
-}
-
-// ProbePodRules are the permissions for the probe pod in irkit-system.
-func ProbePodRules() []evidence.Rule {
-	why := "measure from outside, with a pod that lives as long as the session"
-	return []evidence.Rule{
-		{Resource: "pods", Verbs: []string{"create", "get", "list", "watch", "delete"}, Scope: evidence.InSystem, Why: why},
-		{Resource: "pods", Sub: "exec", Verbs: []string{"get", "create"}, Scope: evidence.InSystem, Why: why},
-		{Resource: "pods", Sub: "log", Verbs: []string{"get"}, Scope: evidence.InSystem, Why: why},
-	}
-}
