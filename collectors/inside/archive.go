@@ -125,7 +125,7 @@ func (a *archive) file(n *Name, p string, handle int, attrs map[string][]byte) e
 		return nil
 	}
 	defer f.Close()
-	before, err := metaOf(int(f.Fd()))
+	before, err := metaOf(int(f.Fd())) // opened: what the kernel knows is fresh
 	if err != nil || before.kind() != unix.S_IFREG {
 		n.Content, n.Reason = unread, "no longer a regular file"
 		return nil

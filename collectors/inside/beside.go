@@ -53,10 +53,11 @@ type view struct {
 	selfExe        identity
 	boot           time.Time
 	shared, onNode bool // readers share the target's PID namespace; it is the node's own
+	wait           *patience
 }
 
 func (b beside) look() view {
-	v := view{beside: b, boot: b.proc.boot()}
+	v := view{beside: b, boot: b.proc.boot(), wait: newPatience(2*time.Second, 32)}
 	v.pidns, v.mntns = b.proc.namespace(b.TargetPID, "pid"), b.proc.namespace(b.TargetPID, "mnt")
 	v.selfMnt = b.proc.namespace(b.Self, "mnt")
 	v.selfExe, _ = identify(b.proc.of(b.Self, "exe"))

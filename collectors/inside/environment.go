@@ -49,10 +49,10 @@ func (b beside) environment(ctx context.Context, q agent.Request, emit Emit) err
 				e.Comm, _ = text(s.comm)
 			}
 		}
-		f, err := os.Open(v.proc.of(pid, "environ"))
+		f, err := v.environ(pid)
 		if err == nil {
 			defer f.Close()
-			limited := &io.LimitedReader{R: f, N: maxEnviron}
+			limited := &io.LimitedReader{R: &timed{p: v.wait, r: f}, N: maxEnviron}
 			var fatal error
 			e.Bytes, err = environ(&patient{ctx, limited}, q.HMACKey, q.Values, func(x Variable) error {
 				e.Variables = append(e.Variables, x)
@@ -103,10 +103,12 @@ func (b beside) each(ctx context.Context, h agent.Header, q agent.Request, emit 
 		own = append(own, pid)
 		// One answer decides for all: without ptrace access the kernel hides these files.
 		if !allowed {
-			d, err := os.Open(b.proc.of(pid, "environ"))
+			d, err := v.environ(pid)
 			if err == nil {
 				d.Close()
 				allowed = true
+			} else if errors.Is(err, errStuck) {
+				allowed = true // of this one nothing is known
 			} else if first == nil && !gone(err) {
 				first = err
 			}
@@ -139,15 +141,19 @@ func (b beside) each(ctx context.Context, h agent.Header, q agent.Request, emit 
 	})
 }
 
+func (v view) environ(pid int) (*os.File, error) {
+	return await(v.wait, func() (*os.File, error) { return os.Open(v.proc.of(pid, "environ")) })
+}
+
 // envNames are the first names of a process's environment, for its line in processes.
 func (v view) envNames(pid int) []string {
-	f, err := os.Open(v.proc.of(pid, "environ"))
+	f, err := v.environ(pid)
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
 	names := []string{}
-	_, _ = environ(io.LimitReader(f, 256<<10), nil, false, func(x Variable) error {
+	_, _ = environ(io.LimitReader(&timed{p: v.wait, r: f}, 256<<10), nil, false, func(x Variable) error {
 		if x.NoName {
 			return nil
 		}

@@ -4,6 +4,7 @@ package inside
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"strconv"
 
@@ -29,7 +30,6 @@ func (b beside) pairs(ctx context.Context, q agent.Request, emit Emit, kind stri
 	if err != nil {
 		return absent(h, evidence.Impossible, emit, "root of process %d: %s", b.TargetPID, cause(err))
 	}
-	defer w.t.Close()
 
 	// The walk is a coroutine: it runs inside the stream of the pair that is being
 	// written, and stops between two names when a new pair is to begin.
@@ -48,7 +48,13 @@ func (b beside) pairs(ctx context.Context, q agent.Request, emit Emit, kind stri
 		}
 		yield(err)
 	})
-	defer stop()
+	left := false
+	defer func() {
+		if !left {
+			stop()
+			w.t.Close()
+		}
+	}()
 	for n := 1; ; n++ {
 		var result error
 		err := stream(ctx, part(h, n), q.MaxBytes, emit, func(to *out) error {
@@ -59,7 +65,7 @@ func (b beside) pairs(ctx context.Context, q agent.Request, emit Emit, kind stri
 			result, _ = next()
 			return result
 		})
-		if err != nil {
+		if left = errors.Is(err, errLeft); err != nil {
 			return err
 		}
 		if w.a == nil {

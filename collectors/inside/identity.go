@@ -20,11 +20,8 @@ type identity struct {
 }
 
 func identify(path string) (identity, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return identity{}, fmt.Errorf("stat %s: %w", path, err)
-	}
-	return identity{Dev: st.Dev, Ino: st.Ino}, nil
+	m, err := metaPath(path)
+	return m.identity, err
 }
 
 // digests remembers what was digested, by file and time of change, for one artifact.
@@ -35,26 +32,23 @@ type digests struct {
 
 type digestKey struct {
 	identity
-	size, sec, nsec int64
+	size, ctime int64
 }
 
 // of is the digest of an open regular file from its start; ok is false when it is
 // bigger than the bound.
-func (d *digests) of(ctx context.Context, f *os.File) (sum evidence.Digest, ok bool, err error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return sum, false, fmt.Errorf("stat: %w", err)
+func (d *digests) of(ctx context.Context, wait *patience, f *os.File) (sum evidence.Digest, ok bool, err error) {
+	m, err := metaOf(int(f.Fd()))
+	if err != nil || m.kind() != unix.S_IFREG || m.size > d.max {
+		return sum, false, err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > d.max {
-		return sum, false, nil
-	}
-	key := digestKey{identity{st.Dev, st.Ino}, st.Size, st.Ctim.Sec, st.Ctim.Nsec}
+	key := digestKey{m.identity, m.size, m.ctime.UnixNano()}
 	if sum, ok := d.seen[key]; ok {
 		return sum, true, nil
 	}
 	warm := cached(int(f.Fd()))
 	h := sha256.New()
-	if _, err := io.CopyBuffer(h, &patient{ctx, io.LimitReader(f, d.max)}, make([]byte, 128<<10)); err != nil {
+	if _, err := io.CopyBuffer(h, &patient{ctx, &timed{p: wait, r: io.LimitReader(f, d.max)}}, make([]byte, 128<<10)); err != nil {
 		return sum, false, fmt.Errorf("read: %w", err)
 	}
 	release(int(f.Fd()), warm)

@@ -66,15 +66,23 @@ func (b beside) mountsOf(skip []string) *mountTable {
 
 func (t *mountTable) fill() {
 	t.known, t.points = map[uint64]Mount{}, map[string]uint64{}
-	for _, m := range t.again() {
-		id := uint64(m.ID)
-		t.known[id] = m
-		t.points[m.point] = id
+	mounts := t.again()
+	for _, m := range mounts {
+		t.known[uint64(m.ID)] = m
+		t.points[m.point] = uint64(m.ID)
+	}
+	if t.root != nil {
+		t.root.barred = func(id uint64) bool { return userSpace(t.known[id]) }
+	}
+	for _, m := range mounts {
 		if secretMount(m) || t.atomicVolume(m) {
-			t.secret[id] = true
+			t.secret[uint64(m.ID)] = true
 		}
 	}
 }
+
+// userSpace tells a file system whose server is a program, maybe the target's.
+func userSpace(m Mount) bool { return strings.HasPrefix(m.FS, "fuse") }
 
 // atomicVolume tells the kubelet's atomic writer by its shape: a read-only tmpfs
 // whose link ..data leads to ..<time>. Where the target could write, the same

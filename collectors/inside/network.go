@@ -85,9 +85,9 @@ func (n *Network) names(b beside, skip []string) {
 		return
 	}
 	defer root.Close()
-	mounts := b.newMountTable(root, skip)
+	mounts, wait := b.newMountTable(root, skip), newPatience(2*time.Second, 1)
 	for _, p := range netFiles {
-		raw, err := root.read(p, 1<<20, mounts)
+		raw, err := await(wait, func() (string, error) { return root.read(p, 1<<20, mounts) })
 		if err != nil {
 			n.Unread[p] = cause(err)
 			continue

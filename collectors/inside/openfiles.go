@@ -116,28 +116,30 @@ func (v view) descriptor(pid, fd int) (OpenFile, bool) {
 	if raw, _, err := v.proc.read(16<<10, v.proc.of(pid, "fdinfo", strconv.Itoa(fd))); err == nil {
 		f.info(raw)
 	}
-	// The link is stat'ed, not opened: opening would act on FIFOs and devices.
-	var st unix.Stat_t
-	if err := unix.Stat(at, &st); err != nil {
+	// What the link leads to is looked at, not opened: opening would act on FIFOs and devices.
+	m, err := metaPath(at)
+	if err != nil {
 		f.Unread = cause(err)
 		return f, true
 	}
-	nlink := uint64(st.Nlink)
-	f.Type, f.Dev, f.Inode, f.Size, f.NLink = typeNames[st.Mode&unix.S_IFMT], device(st.Dev), st.Ino, &st.Size, &nlink
-	f.Mode = "0" + strconv.FormatUint(uint64(st.Mode&0o7777), 8)
-	f.Deleted = strings.HasSuffix(target, " (deleted)") && (nlink == 0 || f.Memfd || !v.stillThere(target, st))
+	nlink := uint64(m.nlink)
+	f.Type, f.Dev, f.Inode, f.Size, f.NLink = typeNames[m.kind()], device(m.Dev), m.Ino, &m.size, &nlink
+	f.Mode = "0" + strconv.FormatUint(uint64(m.mode&0o7777), 8)
+	f.Deleted = strings.HasSuffix(target, " (deleted)") && (nlink == 0 || f.Memfd || !v.named(target, m.identity))
 	return f, true
 }
 
-// stillThere tells a file whose name really ends in " (deleted)".
-func (v view) stillThere(target string, st unix.Stat_t) bool {
-	root, err := openTree(v.proc.of(v.TargetPID, "root"))
-	if err != nil {
-		return false
-	}
-	defer root.Close()
-	id, err := root.identify(target)
-	return err == nil && id == identity{st.Dev, st.Ino}
+// named tells a file that has this very name: one may really end in " (deleted)".
+func (v view) named(target string, of identity) bool {
+	id, err := await(v.wait, func() (identity, error) {
+		root, err := openTree(v.proc.of(v.TargetPID, "root"))
+		if err != nil {
+			return identity{}, err
+		}
+		defer root.Close()
+		return root.identify(target)
+	})
+	return err == nil && id == of
 }
 
 // info reads /proc/<pid>/fdinfo/<fd> (proc_pid_fdinfo(5)).
@@ -180,7 +182,7 @@ func openFlags(n uint64) []string {
 // mappings passes the first mapping of each file of a process to fn, and those that
 // can be written and run at once.
 func (v view) mappings(pid int, fn func(OpenFile) error) error {
-	raw, _, err := v.proc.read(8<<20, v.proc.of(pid, "maps"))
+	raw, _, err := v.memory(8<<20, v.proc.of(pid, "maps"))
 	if err != nil {
 		return nil
 	}

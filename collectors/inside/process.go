@@ -118,8 +118,21 @@ func (p *Process) missed(what string, err error) {
 	}
 }
 
+// memory reads a file of /proc that waits for the process's own memory.
+func (v view) memory(max int, path string) ([]byte, bool, error) {
+	type piece struct {
+		b    []byte
+		more bool
+	}
+	got, err := await(v.wait, func() (piece, error) {
+		b, more, err := v.proc.read(max, path)
+		return piece{b, more}, err
+	})
+	return got.b, got.more, err
+}
+
 func (v view) cmdline(p *Process, limit int) {
-	raw, more, err := v.proc.read(limit, v.proc.of(p.PID, "cmdline"))
+	raw, more, err := v.memory(limit, v.proc.of(p.PID, "cmdline"))
 	p.missed("cmdline", err)
 	p.CmdlineCut = more
 	lossy := false

@@ -24,6 +24,7 @@ func (b beside) read(ctx context.Context) (*Tables, error) {
 	sockets, notes, errS := b.sockets()
 	t.Sockets, t.Notes = sockets, notes
 	v := b.look()
+	v.wait = newPatience(100*time.Millisecond, 3) // the cut waits for the opening
 	pids, errP := b.proc.pids()
 	if errP != nil && errS != nil {
 		return nil, fmt.Errorf("list processes: %w", errP)
@@ -147,30 +148,37 @@ func (v view) detail(ctx context.Context, p *Process, d *digests, root *tree) {
 	if p.exe == "" {
 		return
 	}
-	if f, err := os.OpenFile(v.proc.of(p.PID, "exe"), os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
-		p.missed("open exe", err)
-	} else {
-		defer f.Close()
-		var st unix.Stat_t
-		if err := unix.Fstat(int(f.Fd()), &st); err == nil {
-			p.ExeInode, p.ExeDev, p.ExeSize = st.Ino, st.Dev, st.Size
-		}
-		sum, ok, err := d.of(ctx, f)
-		p.missed("digest exe", err)
-		if ok {
-			p.ExeSHA256 = &sum
-		}
-	}
-	if root == nil {
+	v.digest(ctx, p, d)
+	if root == nil || p.Self || !p.Target {
 		p.Doubts, p.Spoofed = p.doubts(nil)
 		return
 	}
-	if !p.Self && p.Target {
-		v.onDisk(ctx, p, d, root)
-		p.Doubts, p.Spoofed = p.doubts(root.identify)
+	v.onDisk(ctx, p, d, root)
+	p.Doubts, p.Spoofed = p.doubts(func(path string) (identity, error) {
+		return await(v.wait, func() (identity, error) { return root.identify(path) })
+	})
+}
+
+// digest reads what runs, whatever its name.
+func (v view) digest(ctx context.Context, p *Process, d *digests) {
+	at := v.proc.of(p.PID, "exe")
+	if m, err := metaPath(at); err == nil {
+		p.ExeInode, p.ExeDev, p.ExeSize = m.Ino, m.Dev, m.size
+		if m.kind() != unix.S_IFREG {
+			return
+		}
+	}
+	f, err := await(v.wait, func() (*os.File, error) { return os.Open(at) })
+	if err != nil {
+		p.missed("open exe", err)
 		return
 	}
-	p.Doubts, p.Spoofed = p.doubts(nil)
+	defer f.Close()
+	sum, ok, err := d.of(ctx, v.wait, f)
+	p.missed("digest exe", err)
+	if ok {
+		p.ExeSHA256 = &sum
+	}
 }
 
 // onDisk compares what runs with what has its name now.
@@ -179,14 +187,14 @@ func (v view) onDisk(ctx context.Context, p *Process, d *digests, root *tree) {
 		return
 	}
 	running := identity{p.ExeDev, p.ExeInode}
-	if p.ExeDeleted {
-		// A name may really end so.
-		if id, err := root.identify(p.exe); err == nil && id == running {
-			p.ExeDeleted = false
-			return
-		}
+	if p.ExeDeleted && v.named(p.exe, running) {
+		p.ExeDeleted = false // a name may really end so
+		return
 	}
-	handle, _, err := root.resolve(strings.TrimSuffix(p.exe, " (deleted)"), true)
+	handle, err := await(v.wait, func() (int, error) {
+		handle, _, err := root.resolve(strings.TrimSuffix(p.exe, " (deleted)"), true)
+		return handle, err
+	})
 	if err != nil {
 		return
 	}
@@ -196,13 +204,13 @@ func (v view) onDisk(ctx context.Context, p *Process, d *digests, root *tree) {
 		return
 	}
 	p.Replaced = true
-	f, err := open(handle)
+	f, err := await(v.wait, func() (*os.File, error) { return open(handle) })
 	if err != nil {
 		p.missed("open the name's file", err)
 		return
 	}
 	defer f.Close()
-	sum, ok, err := d.of(ctx, f)
+	sum, ok, err := d.of(ctx, v.wait, f)
 	p.missed("digest the name's file", err)
 	if ok {
 		p.DiskSHA256 = &sum

@@ -37,6 +37,7 @@ type Lost struct {
 
 	at, target string
 	id         identity
+	plain      bool // a kernel's file system holds it: no server can hold it back
 }
 
 // maxLost bounds the list.
@@ -96,6 +97,8 @@ func (b beside) lost(ctx context.Context, v view, q agent.Request, o *out) []Los
 			return
 		}
 		seen[m.identity] = true
+		info, known := mounts.by(m.mount)
+		l.plain = strings.HasPrefix(l.target, "/memfd:") || (known && !userSpace(info))
 		l.id, l.Dev, l.Inode, l.Size, l.Content = m.identity, device(m.Dev), m.Ino, m.size, stored
 		if why, _ := mounts.left(m.mount); why != "" {
 			l.Content, l.Reason = leftOut, why
@@ -125,7 +128,7 @@ func (b beside) lost(ctx context.Context, v view, q agent.Request, o *out) []Los
 			memfd := strings.HasPrefix(target, "/memfd:")
 			if memfd || strings.HasSuffix(target, " (deleted)") {
 				add(Lost{PID: pid, Comm: comm(pid), How: "exe", at: at, target: target}, func(m meta) bool {
-					return memfd || nameless(m) || !v.named(target, m)
+					return memfd || nameless(m) || !v.named(target, m.identity)
 				})
 			}
 		}
@@ -158,17 +161,6 @@ func mapFile(span string) string {
 	return strings.TrimLeft(from, "0") + "-" + strings.TrimLeft(to, "0")
 }
 
-// named tells a file that still has this very name.
-func (v view) named(target string, m meta) bool {
-	root, err := openTree(v.proc.of(v.TargetPID, "root"))
-	if err != nil {
-		return false
-	}
-	defer root.Close()
-	id, err := root.identify(target)
-	return err == nil && id == m.identity
-}
-
 // recover gives the bytes of one lost file.
 func (b beside) recover(ctx context.Context, q agent.Request, l Lost, emit Emit) error {
 	h := b.header("recovered", "bin", "application/octet-stream", collectors.RankRecovered, evidence.Restricted)
@@ -189,7 +181,8 @@ func (b beside) recover(ctx context.Context, q agent.Request, l Lost, emit Emit)
 	if err != nil || m.identity != l.id {
 		return absent(h, evidence.Impossible, emit, "closed since it was found")
 	}
-	f, err := open(handle)
+	wait := newPatience(2*time.Second, 1)
+	f, err := await(wait, func() (*os.File, error) { return open(handle) })
 	if err != nil {
 		return absent(h, evidence.Impossible, emit, "open: %s", cause(err))
 	}
@@ -198,12 +191,12 @@ func (b beside) recover(ctx context.Context, q agent.Request, l Lost, emit Emit)
 	if q.MaxBytes > 0 {
 		limit = min(limit, q.MaxBytes)
 	}
-	if parts := extents(f, m); !whole(parts, m.size) {
+	if l.plain && !whole(extents(f, m), m.size) {
 		return b.sparse(ctx, h, l, handle, limit, emit)
 	}
 	return stream(ctx, h, 0, emit, func(o *out) error {
 		o.trailer.Size = m.size
-		n, err := io.CopyBuffer(struct{ io.Writer }{o}, &patient{ctx, io.LimitReader(f, min(m.size, limit))}, make([]byte, 128<<10))
+		n, err := io.CopyBuffer(struct{ io.Writer }{o}, &patient{ctx, &timed{p: wait, r: io.LimitReader(f, min(m.size, limit))}}, make([]byte, 128<<10))
 		after, e := metaOf(int(f.Fd()))
 		if e != nil || after.size != m.size || !after.mtime.Equal(m.mtime) {
 			o.changed("size %d and time %s before, %d and %s after", m.size, m.mtime.Format(time.RFC3339Nano), after.size, after.mtime.Format(time.RFC3339Nano))

@@ -12,6 +12,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"irkit.dev/irkit/agent"
 	"irkit.dev/irkit/evidence"
@@ -82,6 +83,12 @@ func (t *tap) Trailer() evidence.Trailer {
 	return trailer
 }
 
+// lateness is how long a reader may go on after nobody reads it any more; then it is
+// left alone with errLeft, and what it uses is not touched again.
+const lateness = 10 * time.Second
+
+var errLeft = errors.New("reader does not come back from the kernel")
+
 // stream hands emit the bytes that produce writes while it writes them. Errors of
 // produce are the reader's; the result is emit's error, or ctx's.
 func stream(ctx context.Context, h agent.Header, max int64, emit Emit, produce func(*out) error) error {
@@ -103,7 +110,13 @@ func stream(ctx context.Context, h agent.Header, max int64, emit Emit, produce f
 	}()
 	err := emit(h, &tap{PipeReader: r, o: o})
 	r.CloseWithError(errors.Join(io.ErrClosedPipe, err))
-	<-done
+	late := time.NewTimer(lateness)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+		return errors.Join(fmt.Errorf("%s: %w", h.Kind, errLeft), err, ctx.Err())
+	}
 	if err != nil {
 		return err
 	}

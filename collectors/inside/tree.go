@@ -3,6 +3,7 @@
 package inside
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -17,6 +18,8 @@ import (
 // resolves in our own root, and a magic link of a mounted procfs is only its text.
 type tree struct {
 	fd int
+	// barred tells mounts that no path goes on into; nil: none.
+	barred func(mount uint64) bool
 }
 
 // openTree opens a root, as /proc/<pid>/root names it.
@@ -29,6 +32,8 @@ func openTree(p string) (*tree, error) {
 }
 
 func (t *tree) Close() error { return unix.Close(t.fd) }
+
+var errUserSpace = errors.New("file system in user space: its server could hold the reader for ever")
 
 // below opens one name in a directory as a mere handle (O_PATH): no device is opened,
 // no FIFO waited for.
@@ -83,6 +88,10 @@ func (t *tree) resolve(p string, last bool) (fd int, real string, err error) {
 		if err != nil {
 			unix.Close(fd)
 			return fail(err)
+		}
+		if len(todo) > 0 && t.barred != nil && m.hasMount && t.barred(m.mount) {
+			unix.Close(fd)
+			return fail(errUserSpace)
 		}
 		if m.kind() != unix.S_IFLNK || (len(todo) == 0 && !last) {
 			stack = append(stack, step{fd, name})
@@ -164,14 +173,29 @@ type meta struct {
 
 func (m meta) kind() uint32 { return m.mode & unix.S_IFMT }
 
-// metaOf asks a handle, of whatever kind.
+const statxMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME | unix.STATX_MNT_ID
+
+// metaOf asks a handle, of whatever kind. It is content with what the kernel knows:
+// a file system's server is not asked, since it may never answer.
 func metaOf(fd int) (meta, error) {
 	var s unix.Statx_t
-	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT,
-		unix.STATX_BASIC_STATS|unix.STATX_BTIME|unix.STATX_MNT_ID, &s)
+	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, statxMask, &s)
 	if err != nil {
 		return meta{}, fmt.Errorf("statx: %w", err)
 	}
+	return metaFrom(s), nil
+}
+
+// metaPath asks what a link of /proc leads to.
+func metaPath(p string) (meta, error) {
+	var s unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, p, unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, statxMask, &s); err != nil {
+		return meta{}, fmt.Errorf("statx %s: %w", p, err)
+	}
+	return metaFrom(s), nil
+}
+
+func metaFrom(s unix.Statx_t) meta {
 	at := func(t unix.StatxTimestamp) time.Time { return time.Unix(t.Sec, int64(t.Nsec)).UTC() }
 	m := meta{
 		identity: identity{unix.Mkdev(s.Dev_major, s.Dev_minor), s.Ino}, mode: uint32(s.Mode),
@@ -182,7 +206,7 @@ func metaOf(fd int) (meta, error) {
 	if s.Mask&unix.STATX_BTIME != 0 {
 		m.btime = at(s.Btime)
 	}
-	return m, nil
+	return m
 }
 
 // xattrs are the extended attributes behind a handle, bounded in number and size.

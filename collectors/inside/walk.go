@@ -67,11 +67,13 @@ func (w *walk) enter(p string, handle int, in place) error {
 	}
 	n := describe(p, m)
 	in, descend := w.border(&n, p, m, in)
-	attrs, err := xattrs(handle)
-	if err != nil && n.Reason == "" {
-		n.Reason = "extended attributes: " + cause(err)
+	var attrs map[string][]byte
+	if in.left == "" || in.secret {
+		if attrs, err = xattrs(handle); err != nil && n.Reason == "" {
+			n.Reason = "extended attributes: " + cause(err)
+		}
+		n.attributes(attrs)
 	}
-	n.attributes(attrs)
 	if err := w.file(&n, p, handle, m, attrs, in); err != nil {
 		return err
 	}
@@ -113,8 +115,8 @@ func (w *walk) border(n *Name, p string, m meta, in place) (place, bool) {
 		in.left = "mount that is not in the mount table"
 	case pseudo[info.FS]:
 		in.left = "pseudo file system " + info.FS
-	case strings.HasPrefix(info.FS, "fuse"):
-		in.left = "file system in user space: its server could hold the reader for ever"
+	case userSpace(info):
+		in.left = errUserSpace.Error()
 	default:
 		in.left, in.secret = w.mounts.left(mount)
 	}
