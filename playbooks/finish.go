@@ -84,7 +84,7 @@ func (s *session) pictures(ctx context.Context) error {
 // seal closes the log and signs.
 func (s *session) seal(ctx context.Context) error {
 	s.result.Entries = len(s.bag.Entries())
-	digest, err := s.sealBag(ctx, s.bag, s.site.Journal, s.order.Case, s.order.Target)
+	digest, err := s.sealBag(ctx, s.bag, s.site.Journal, s.log, s.order.Case, s.order.Target)
 	s.result.Seal = digest
 	return err
 }

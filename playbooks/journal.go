@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 
 	"irkit.dev/irkit/evidence"
 )
@@ -25,6 +26,9 @@ type Journal struct {
 	audit  func(context.Context) (context.Context, func() []string)
 	action evidence.Action // of the writes; ActReleased while releasing
 	stamp  func(*evidence.Record)
+	// Room is asked for when the disk is full, once it is the log itself that finds no
+	// place; nil: there is none to give.
+	Room func() error
 
 	mu   sync.Mutex
 	did  map[string]json.RawMessage
@@ -66,8 +70,12 @@ func (j *Journal) Releasing(earlier []evidence.Record) *Journal {
 		case r.Change == nil || r.Phase != evidence.Did:
 		case r.Action == evidence.ActReleased:
 			undone[r.Change.ID] = answerOf(r)
-		default:
-			delete(undone, releasePrefix+r.Change.ID)
+		default: // made again since: so is every step of its undoing
+			for id := range undone {
+				if strings.HasPrefix(id, releasePrefix+r.Change.ID) {
+					delete(undone, id)
+				}
+			}
 		}
 	}
 	return &Journal{
@@ -131,6 +139,12 @@ func (j *Journal) Do(ctx context.Context, c evidence.Change, act func(context.Co
 func (j *Journal) Note(ctx context.Context, r evidence.Record) error {
 	j.stamp(&r)
 	_, _, err := j.log.Append(ctx, r)
+	if err != nil && errors.Is(err, syscall.ENOSPC) && j.Room != nil {
+		if room := j.Room(); room != nil {
+			return errors.Join(err, room)
+		}
+		_, _, err = j.log.Append(ctx, r)
+	}
 	return err
 }
 

@@ -64,3 +64,30 @@ func (e *Engine) host(o Order, key Key, recorder evidence.Recorder) debugger.Hos
 func detached(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), limit)
 }
+
+const handKey = "hand"
+
+// handData keeps how hands are started, so that release and status need not be told.
+func (o Order) handData() map[string]any {
+	if o.Image == "" && o.DebugImage == "" {
+		return nil
+	}
+	return map[string]any{handKey: map[string]any{
+		"image": o.Image, "debug_image": o.DebugImage, "pull": string(o.Pull), "transport": string(o.Transport),
+	}}
+}
+
+// HandOf fills in what the case's log says of how its hands were started, where the
+// order says nothing.
+func (h History) HandOf(o *Order) {
+	if o.Image != "" || o.DebugImage != "" {
+		return
+	}
+	for _, r := range h.Records {
+		if m, ok := r.Data[handKey].(map[string]any); ok {
+			text := func(k string) string { s, _ := m[k].(string); return s }
+			o.Image, o.DebugImage = text("image"), text("debug_image")
+			o.Pull, o.Transport = corev1.PullPolicy(text("pull")), debugger.Transport(text("transport"))
+		}
+	}
+}

@@ -119,12 +119,35 @@ func (e *Engine) Release(ctx context.Context, o Order, p Parole, ask func(string
 		r.hands = NewHands(e.host(o, key, journal), p.History.Target, p.Live)
 	}
 	r.layers = e.layers(r, quarantine.Want{Case: p.History.Case, Sign: e.sign}, nil)
+	r.name()
 	r.run(ctx)
 	return out, r.end(ctx)
 }
 
+// name gives each step's write an ID of its own. A change that is undone in several
+// steps counts as released with the last of them.
+func (r *releasing) name() {
+	left := map[string]int{}
+	for _, s := range r.parole.Plan.Steps {
+		if s.Undo != nil {
+			left[s.Undo.ID]++
+		}
+	}
+	r.ids = make([]string, len(r.parole.Plan.Steps))
+	for i, s := range r.parole.Plan.Steps {
+		if s.Undo == nil {
+			continue
+		}
+		r.ids[i] = releasePrefix + s.Undo.ID
+		if left[s.Undo.ID]--; left[s.Undo.ID] > 0 {
+			r.ids[i] += fmt.Sprintf("#%d", left[s.Undo.ID])
+		}
+	}
+}
+
 type releasing struct {
 	*Engine
+	ids     []string // of the steps' writes
 	parole  Parole
 	journal *Journal
 	hands   *Hands
@@ -134,13 +157,13 @@ type releasing struct {
 }
 
 func (r *releasing) run(ctx context.Context) {
-	for _, step := range r.parole.Plan.Steps {
+	for i, step := range r.parole.Plan.Steps {
 		if ctx.Err() != nil {
 			r.out.Failed = append(r.out.Failed, "interrupted")
 			return
 		}
 		r.Progress("%s", step.Why)
-		goOn, err := r.step(ctx, step)
+		goOn, err := r.step(ctx, step, r.ids[i])
 		switch {
 		case err != nil:
 			r.out.Failed = append(r.out.Failed, fmt.Sprintf("%s: %v", step.Why, err))
@@ -153,7 +176,7 @@ func (r *releasing) run(ctx context.Context) {
 	}
 }
 
-func (r *releasing) step(ctx context.Context, step quarantine.Step) (goOn bool, err error) {
+func (r *releasing) step(ctx context.Context, step quarantine.Step, id string) (goOn bool, err error) {
 	target := r.parole.History.Target
 	switch step.Kind {
 	case quarantine.StepWaitReady:
@@ -176,11 +199,11 @@ func (r *releasing) step(ctx context.Context, step quarantine.Step) (goOn bool, 
 		return true, fmt.Errorf("layer %q is not known here", step.Layer)
 	}
 	write := *step.Change
-	write.ID = releasePrefix + step.Undo.ID
+	write.ID = id
 	_, err = r.journal.Do(ctx, write, func(ctx context.Context) (json.RawMessage, error) {
 		result, err := layer.Release(ctx, *step.Undo)
 		if errors.Is(err, agent.ErrGone) {
-			r.out.Residue = append(r.out.Residue, "the cut in the pod's network namespace: no hand could be had to lift it")
+			r.out.Residue = append(r.out.Residue, "the cut in the pod's network namespace: no hand could be had to lift it (docs/cut.md says how to from the node)")
 		}
 		r.out.Kept = append(r.out.Kept, result.Notes...)
 		if err != nil {
@@ -188,6 +211,10 @@ func (r *releasing) step(ctx context.Context, step quarantine.Step) (goOn bool, 
 		}
 		return json.Marshal(result)
 	})
+	if err != nil && step.Layer == quarantine.LayerNetns && r.parole.Plan.Mode == quarantine.ToService {
+		// A pod that is back in its Services and still cut off answers nobody.
+		return r.ask("the cut could not be lifted; back in service the pod would answer nobody. Go on?"), err
+	}
 	return true, err
 }
 

@@ -44,14 +44,14 @@ func (e *Engine) Reseal(ctx context.Context, caseID string) (digest evidence.Dig
 	if err := journal.Note(ctx, evidence.Record{Action: evidence.ActRecovered, Actor: &e.Actor, Tool: &e.Tool, Note: "the session ended before it sealed; sealed now with what is here"}); err != nil {
 		return digest, err
 	}
-	return e.sealBag(ctx, w, journal, caseID, h.Target)
+	return e.sealBag(ctx, w, journal, log, caseID, h.Target)
 }
 
 // sealBag ends a bundle: no more artifacts, what the disk holds compared with what
 // arrived, the last record, and the signature.
-func (e *Engine) sealBag(ctx context.Context, w *bag.Writer, journal *Journal, caseID string, t evidence.Target) (evidence.Digest, error) {
+func (e *Engine) sealBag(ctx context.Context, w *bag.Writer, journal *Journal, log *custody.Log, caseID string, t evidence.Target) (evidence.Digest, error) {
 	var none evidence.Digest
-	if _, err := w.Freeze(ctx); err != nil {
+	if err := freeze(ctx, w, journal); err != nil {
 		return none, err
 	}
 	r := evidence.Record{Action: evidence.ActSealed, Target: &t, Actor: &e.Actor, Result: "ok",
@@ -59,11 +59,44 @@ func (e *Engine) sealBag(ctx context.Context, w *bag.Writer, journal *Journal, c
 	if err := journal.Note(ctx, r); err != nil {
 		return none, err
 	}
+	if err := log.Close(); err != nil {
+		return none, err
+	}
 	sealed, err := w.Seal(ctx, e.Signer, bag.Info{
 		Case: caseID, Software: e.Tool.Name + " " + e.Tool.Version, Principal: e.principal(),
 		ContactName: e.Actor.Name, Description: "evidence of pod " + t.String() + ", uid " + t.UID,
 	})
 	return sealed.Digest, err
+}
+
+// freeze compares what the disk holds with what arrived. A file that changed on this
+// machine in between is told in custody and in its entry, and does not keep the seal away.
+func freeze(ctx context.Context, w *bag.Writer, journal *Journal) error {
+	_, err := w.Freeze(ctx)
+	var changed *bag.ChangedError
+	if errors.As(err, &changed) {
+		if err := journal.Note(ctx, evidence.Record{Action: evidence.ActRecovered, Result: "partial", Errors: []string{changed.Error()}, Note: "the disk does not hold what arrived"}); err != nil {
+			return err
+		}
+		if err := w.Amend(ctx, changed); err != nil {
+			return err
+		}
+		_, err = w.Freeze(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return noteRecovered(ctx, w, journal)
+}
+
+// noteRecovered tells in custody what the bag had to set aside or to file after a crash.
+func noteRecovered(ctx context.Context, w *bag.Writer, journal *Journal) error {
+	for _, told := range w.Recovered() {
+		if err := journal.Note(ctx, evidence.Record{Action: evidence.ActRecovered, Note: told}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sign makes the signature that stands beside the undo data on the target.

@@ -93,6 +93,7 @@ func (s *session) open(ctx context.Context) error {
 	}
 	s.result.Bundle = s.bag.Dir()
 	journal := NewJournal(s.log, history.Records, cluster.WithAudit, s.stamp)
+	journal.Room = s.bag.FreeReserve
 	s.site = &Site{
 		Conn: s.Conn, Look: s.look, Want: s.look.Want, Journal: journal, Key: key, Order: s.order, Now: s.Now, Progress: s.Progress,
 		Hands: NewHands(s.host(s.order, key, journal), s.order.Target, s.order.Pod),
@@ -137,6 +138,7 @@ func (s *session) opened(ctx context.Context, j *Journal) error {
 	}
 	r := evidence.Record{
 		Action: evidence.ActOpened, Target: &s.order.Target, Actor: &s.Actor, Tool: &s.Tool, Authority: &s.order.Authority, Note: note,
+		Data: s.order.handData(),
 	}
 	if err := j.Note(ctx, r); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"irkit.dev/irkit/agent"
@@ -55,10 +56,11 @@ func (c Cases) Recall(caseID string) (Standing, error) {
 	}
 	did := StandingChanges(h.Records)
 	for _, d := range begun(h.Records) {
+		said := d.Change.Layer + ": " + d.Change.Object.String()
 		if _, sure := did[d.Change.ID]; sure {
-			s.Changes = append(s.Changes, d.Change.ID)
+			s.Changes = append(s.Changes, said)
 		} else {
-			s.Unsure = append(s.Unsure, d.Change.ID)
+			s.Unsure = append(s.Unsure, said)
 		}
 	}
 	for _, r := range h.Records {
@@ -91,7 +93,7 @@ func (e *Engine) Measure(ctx context.Context, s *Standing) error {
 	}
 	s.Live = string(live.Status.Phase)
 	marked := live.Labels[evidence.LabelQuarantine]
-	labelled := slices.ContainsFunc(s.Changes, func(id string) bool { return len(id) > 5 && id[:5] == quarantine.LayerLabel })
+	labelled := slices.ContainsFunc(s.Changes, func(id string) bool { return strings.HasPrefix(id, quarantine.LayerLabel+":") })
 	switch {
 	case labelled && marked != s.Case:
 		s.Drift = append(s.Drift, "the log says that the quarantine label is on; the pod does not have it")
@@ -130,8 +132,14 @@ func (e *Engine) Measure(ctx context.Context, s *Standing) error {
 
 // standingHand attaches to the hand that stands, or answers nil.
 func (e *Engine) standingHand(ctx context.Context, s *Standing, key Key, scene quarantine.Scene) (agent.Hand, error) {
+	h, err := e.Cases.History(s.Case)
+	if err != nil {
+		return nil, err
+	}
+	order := Order{Case: s.Case}
+	h.HandOf(&order)
 	for _, c := range scene.Pod.Spec.Containers {
-		o := debugger.Options{Host: e.host(Order{Case: s.Case, DebugImage: "none"}, key, nobody{}), Target: s.Target, Container: c.Name}
+		o := debugger.Options{Host: e.host(order, key, nobody{}), Target: s.Target, Container: c.Name}
 		choice, err := debugger.Choose(ctx, o)
 		if err != nil || !choice.Standing {
 			continue

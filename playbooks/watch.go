@@ -42,6 +42,11 @@ func (w *Watch) Opened(o agent.Opened) {
 func (w *Watch) Applied(a quarantine.Applied) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	i := slices.IndexFunc(w.m.Applied, func(b quarantine.Applied) bool { return b.Layer == a.Layer })
+	if i >= 0 {
+		w.m.Applied[i] = a
+		return
+	}
 	w.m.Applied = append(w.m.Applied, a)
 }
 
@@ -147,13 +152,13 @@ func (w *Watch) fromOutside(ctx context.Context, inside, outside agent.Hand, fro
 	if err != nil {
 		return err
 	}
-	after, err := outside.Measure(ctx, agent.Measurement{Probes: targets.Outside, Limit: quick})
+	after, err := knock(ctx, outside, targets.Outside)
 	if err != nil {
 		return err
 	}
 	w.mu.Lock()
 	w.m.Reachable = reach.Probes
-	w.m.OutsideAfter = append(w.m.OutsideAfter, after.Probes...)
+	w.m.OutsideAfter = append(w.m.OutsideAfter, after...)
 	cut := w.m.Cut != nil
 	w.mu.Unlock()
 	if !cut || inside == nil {
@@ -168,18 +173,35 @@ func (w *Watch) fromOutside(ctx context.Context, inside, outside agent.Hand, fro
 		if _, err := inside.Measure(ctx, agent.Measurement{Inbound: hole}); err != nil {
 			return err
 		}
-		through, err := outside.Measure(ctx, agent.Measurement{Probes: []evidence.Probe{p}, Limit: quick})
+		through, err := knock(ctx, outside, []evidence.Probe{p})
 		if err != nil {
 			return err
 		}
-		for i := range through.Probes {
-			through.Probes[i].Pinhole = true
+		for i := range through {
+			through[i].Pinhole = true
 		}
 		w.mu.Lock()
-		w.m.PinholeIn = append(w.m.PinholeIn, through.Probes...)
+		w.m.PinholeIn = append(w.m.PinholeIn, through...)
 		w.mu.Unlock()
 	}
 	return nil
+}
+
+// knock tries the target from outside. To the hand there it is a probe like any other;
+// that it is inbound is how it looks from the target.
+func knock(ctx context.Context, outside agent.Hand, probes []evidence.Probe) ([]evidence.ProbeResult, error) {
+	asked := slices.Clone(probes)
+	for i := range asked {
+		asked[i].Inbound = false
+	}
+	seen, err := outside.Measure(ctx, agent.Measurement{Probes: asked, Limit: quick})
+	if err != nil {
+		return nil, err
+	}
+	for i := range seen.Probes {
+		seen.Probes[i].Inbound = true
+	}
+	return seen.Probes, nil
 }
 
 // Tells reports whether anything was tried that can tell of the policy alone.
