@@ -80,6 +80,7 @@ func newLab(t *testing.T, level string) *lab {
 		t.Fatal(err)
 	}
 	w := &wires{open: map[net.Conn]bool{}}
+	begun := time.Now()
 	cfg.Dial = w.dial
 	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
@@ -88,7 +89,7 @@ func newLab(t *testing.T, level string) *lab {
 	l := &lab{t: t, wires: w, host: Host{
 		Client: client, Config: cfg, Recorder: &journal{}, Case: "t1", PullPolicy: corev1.PullNever, DebugImage: "lab.local/busybox:1",
 		Binary: embedded.Binary, Secret: []byte("case key"), StartTimeout: time.Minute, Grace: 20 * time.Second,
-		MaxLife: 10 * time.Minute, Progress: func(s string) { t.Log(s) },
+		MaxLife: 10 * time.Minute, Progress: func(s string) { t.Log(time.Since(begun).Round(time.Millisecond), s) },
 	}}
 	if _, err := embedded.Binary("amd64"); err != nil {
 		t.Skip("built without agent: ", embedded.Hint)
@@ -161,6 +162,28 @@ func TestLabHand(t *testing.T) {
 	}
 }
 
+// TestLabOwnImage needs irkit's own image on the node, under the name that
+// IRKIT_LAB_AGENT_IMAGE gives.
+func TestLabOwnImage(t *testing.T) {
+	image := os.Getenv("IRKIT_LAB_AGENT_IMAGE")
+	if image == "" {
+		t.Skip("IRKIT_LAB_AGENT_IMAGE names no image on the lab's node")
+	}
+	l := newLab(t, "privileged")
+	l.host.Image, l.host.DebugImage = image, ""
+	testHand(t, l, Options{Host: l.host, Target: l.pod("suspect", nil), Container: "main"})
+	restricted := newLab(t, "restricted")
+	restricted.host.Image, restricted.host.DebugImage = image, ""
+	h, err := StartProbePod(t.Context(), ProbeOptions{Host: restricted.host, Namespace: restricted.namespace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Info().Streamed || len(h.Info().Alterations) != 0 {
+		t.Errorf("probe pod: %+v", h.Info())
+	}
+	_ = h.Close(t.Context(), true)
+}
+
 func testHand(t *testing.T, l *lab, o Options) {
 	ctx := t.Context()
 	choice, err := Choose(ctx, o)
@@ -193,7 +216,7 @@ func testHand(t *testing.T, l *lab, o Options) {
 	}
 	// Again, by a command that may write nothing.
 	o.Recorder = nobody{}
-	o.DebugImage = "none"
+	o.Image, o.DebugImage = "", "none"
 	if choice, err := Choose(ctx, o); err != nil || !choice.Standing || choice.Profile != P1N {
 		t.Errorf("choice: %+v, %v", choice, err)
 	}
