@@ -35,7 +35,7 @@ build: agent ## bin/irkit with the agent embedded
 	$(GOBUILD) -o bin/irkit ./cmd/irkit
 
 demo: ## a lab, a suspect, irkit contain, and the bundle verified with stock tools (CLUSTER=current: your kubeconfig)
-	@bench/demo.sh
+	@LAB=$(LAB) bench/demo.sh
 
 test: ## everything that needs no cluster, race detector on
 	@go test -race $(TESTFLAGS) ./...
