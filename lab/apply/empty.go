@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +14,12 @@ import (
 // Empty deletes namespaces, and their pods without a grace period or finalizers,
 // and waits until all of it is gone. What is not there is no error.
 func (c *Cluster) Empty(ctx context.Context, namespaces []*unstructured.Unstructured) error {
+	// A namespace that still has pods when it dies takes four times as long.
+	for _, namespace := range namespaces {
+		if err := c.dropWorkloads(ctx, namespace.GetName()); err != nil {
+			return err
+		}
+	}
 	for _, namespace := range namespaces {
 		err := c.CoreV1().Namespaces().Delete(ctx, namespace.GetName(), metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
@@ -29,7 +36,10 @@ func (c *Cluster) Empty(ctx context.Context, namespaces []*unstructured.Unstruct
 			if err != nil {
 				return err
 			}
-			return c.dropPods(ctx, name)
+			if err := c.dropPods(ctx, name); err != nil {
+				return err
+			}
+			return errors.New("it is still there")
 		})
 		if err != nil {
 			return err
@@ -38,12 +48,33 @@ func (c *Cluster) Empty(ctx context.Context, namespaces []*unstructured.Unstruct
 	return nil
 }
 
-// dropPods hurries a dying namespace's pods along. Its answer is always an error:
-// the namespace is still there.
+// dropWorkloads deletes what makes pods, then the pods, and waits until they are
+// gone.
+func (c *Cluster) dropWorkloads(ctx context.Context, namespace string) error {
+	background := metav1.DeletePropagationBackground
+	options, all := metav1.DeleteOptions{PropagationPolicy: &background}, metav1.ListOptions{}
+	apps, batch := c.AppsV1(), c.BatchV1()
+	err := errors.Join(
+		batch.CronJobs(namespace).DeleteCollection(ctx, options, all),
+		batch.Jobs(namespace).DeleteCollection(ctx, options, all),
+		apps.DaemonSets(namespace).DeleteCollection(ctx, options, all),
+		apps.StatefulSets(namespace).DeleteCollection(ctx, options, all),
+		apps.Deployments(namespace).DeleteCollection(ctx, options, all),
+		apps.ReplicaSets(namespace).DeleteCollection(ctx, options, all),
+	)
+	if err != nil {
+		return fmt.Errorf("cannot delete the workloads of %s: %w", namespace, err)
+	}
+	return Until(ctx, "the pods of "+namespace+" to be gone", func(ctx context.Context) error {
+		return c.dropPods(ctx, namespace)
+	})
+}
+
+// dropPods hurries a namespace's pods along. Its answer is nil when none is left.
 func (c *Cluster) dropPods(ctx context.Context, namespace string) error {
 	pods := c.CoreV1().Pods(namespace)
 	list, err := pods.List(ctx, metav1.ListOptions{})
-	if err != nil {
+	if err != nil || len(list.Items) == 0 {
 		return err
 	}
 	for i := range list.Items {
@@ -51,7 +82,7 @@ func (c *Cluster) dropPods(ctx context.Context, namespace string) error {
 			return err
 		}
 	}
-	return fmt.Errorf("it still has %d pods", len(list.Items))
+	return fmt.Errorf("%d are left", len(list.Items))
 }
 
 func (c *Cluster) drop(ctx context.Context, pod *corev1.Pod) error {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -51,10 +50,18 @@ func (l Lab) Connect() (*apply.Cluster, error) {
 	return apply.Connect(l.Layout.Kubeconfig())
 }
 
+// NeedRoot refuses anybody else.
+func NeedRoot() error {
+	if os.Geteuid() != 0 {
+		return errors.New("the lab needs root: it makes namespaces, mounts and cgroups\nlab: hint: sudo make lab-up")
+	}
+	return nil
+}
+
 // alone makes up and down wait for each other. The lock goes with its process.
 func (l Lab) alone() (release func(), err error) {
-	if os.Geteuid() != 0 {
-		return nil, errors.New("the lab needs root: it makes namespaces, mounts and cgroups")
+	if err := NeedRoot(); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(l.Layout.Run, 0o755); err != nil {
 		return nil, err
@@ -101,11 +108,6 @@ func CheckCNI(cni string) error {
 		return fmt.Errorf("unknown network %q\nlab: hint: CNI=cilium or CNI=bridge", cni)
 	}
 	return nil
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // Processes lists the daemons, also of a lab that is not up yet.

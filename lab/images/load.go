@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"irkit.dev/irkit/lab/parts"
@@ -17,9 +18,19 @@ type Containerd struct {
 }
 
 // Load imports a Docker or OCI archive under the names that it carries, and
-// answers what was imported.
-func (c Containerd) Load(ctx context.Context, archive string) (string, error) {
-	return c.ctr(ctx, "images", "import", archive)
+// answers those names.
+func (c Containerd) Load(ctx context.Context, archive string) ([]string, error) {
+	said, err := c.ctr(ctx, "images", "import", archive)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for line := range strings.Lines(said) {
+		if fields := strings.Fields(line); len(fields) == 2 && fields[1] == "saved" && !slices.Contains(names, fields[0]) {
+			names = append(names, fields[0])
+		}
+	}
+	return names, nil
 }
 
 // Answers says whether containerd serves yet: its socket's file proves nothing.

@@ -47,6 +47,11 @@ func load(ctx context.Context, lab cluster.Lab, archive string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(loaded)
+	if len(loaded) == 0 {
+		return fmt.Errorf("%s holds no image that has a name", archive)
+	}
+	for _, name := range loaded {
+		fmt.Println(name)
+	}
 	return nil
 }

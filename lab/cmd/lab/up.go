@@ -11,6 +11,12 @@ import (
 )
 
 func up(ctx context.Context, lab cluster.Lab) error {
+	if err := debian.Provide(ctx, wantedCNI(), lab.Out); err != nil {
+		return err // without root this says what is missing, which is more than the next line
+	}
+	if err := cluster.NeedRoot(); err != nil {
+		return err
+	}
 	set, err := build(ctx, lab)
 	if err != nil {
 		return err
