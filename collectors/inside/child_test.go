@@ -44,6 +44,15 @@ func child(task string) error {
 	switch task {
 	case "wait":
 		return nil
+	case "unlink":
+		return os.Remove(arg)
+	case "overlay": // runs itself again from an overlay
+		dir, next, _ := strings.Cut(arg, " ")
+		options := fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", dir)
+		if err := unix.Mount("overlay", dir+"/merged", "overlay", 0, options); err != nil {
+			return fmt.Errorf("mount overlay: %w", err)
+		}
+		return unix.Exec(dir+"/merged/app", []string{dir + "/merged/app"}, []string{asChild + "=" + next})
 	case "root":
 		return enterRoot(strings.Split(arg, "|"))
 	case "loot": // a deleted open file, and a memory file with content

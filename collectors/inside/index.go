@@ -117,9 +117,8 @@ func fileCaps(b []byte) []string {
 
 // spool keeps an index, compressed in memory, until the tar that it tells of is out.
 type spool struct {
-	buf   bytes.Buffer
-	z     *zstd.Encoder
-	names int
+	buf bytes.Buffer
+	z   *zstd.Encoder
 }
 
 func newSpool() (*spool, error) {
@@ -139,7 +138,6 @@ func (s *spool) add(n Name) error {
 	if err := e.Encode(n); err != nil {
 		return fmt.Errorf("index: %w", err)
 	}
-	s.names++
 	if _, err := s.z.Write(b.Bytes()); err != nil {
 		return fmt.Errorf("index: %w", err)
 	}

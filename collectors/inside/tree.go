@@ -132,7 +132,8 @@ func (t *tree) identify(p string) (identity, error) {
 }
 
 // open reads the regular file behind a handle. The inode that was looked at is the one
-// that is opened: no other can be swapped in between.
+// that is opened: no other can be swapped in between. Where the kernel lets us, its
+// access time stays.
 func open(handle int) (*os.File, error) {
 	self := fmt.Sprintf("/proc/self/fd/%d", handle)
 	flags := unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NOCTTY | unix.O_NOATIME

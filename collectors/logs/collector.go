@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -43,7 +44,10 @@ func (c *Collector) Traits() collectors.Traits {
 }
 
 // container is one of the pod's, with its place in the specification.
-type container struct{ name, ordinal string }
+type container struct {
+	name, ordinal string
+	ranOnce       bool // by the pod's status: there is no earlier run
+}
 
 // Collect implements collectors.Collector.
 func (c *Collector) Collect(ctx context.Context, t evidence.Target, sink evidence.Sink) error {
@@ -55,7 +59,7 @@ func (c *Collector) Collect(ctx context.Context, t evidence.Target, sink evidenc
 		err = apierrors.NewNotFound(corev1.Resource("pods"), fmt.Sprintf("%s with UID %s: the name is now UID %s's", t.Pod, t.UID, pod.UID))
 	}
 	if err != nil {
-		a := c.artifact(t, container{"", "pod"}, false)
+		a := c.artifact(t, container{ordinal: "pod"}, false)
 		return c.refused(ctx, sink, a, err)
 	}
 	var errs []error
@@ -78,15 +82,19 @@ func (c *Collector) Collect(ctx context.Context, t evidence.Target, sink evidenc
 
 func (c *Collector) containers(pod *corev1.Pod) []container {
 	var all []container
+	again := map[string]bool{}
+	for _, s := range slices.Concat(pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses, pod.Status.EphemeralContainerStatuses) {
+		again[s.Name] = s.RestartCount > 0 || s.LastTerminationState.Terminated != nil
+	}
 	for i, k := range pod.Spec.Containers {
-		all = append(all, container{k.Name, fmt.Sprintf("c%d", i)})
+		all = append(all, container{k.Name, fmt.Sprintf("c%d", i), !again[k.Name]})
 	}
 	for i, k := range pod.Spec.InitContainers {
-		all = append(all, container{k.Name, fmt.Sprintf("i%d", i)})
+		all = append(all, container{k.Name, fmt.Sprintf("i%d", i), !again[k.Name]})
 	}
 	for i, k := range pod.Spec.EphemeralContainers {
 		if c.o.Ours == nil || !c.o.Ours(k.Name) {
-			all = append(all, container{k.Name, fmt.Sprintf("e%d", i)})
+			all = append(all, container{k.Name, fmt.Sprintf("e%d", i), !again[k.Name]})
 		}
 	}
 	return all
@@ -111,6 +119,13 @@ func (c *Collector) log(ctx context.Context, t evidence.Target, k container, pre
 	body, err := c.o.Client.CoreV1().Pods(t.Namespace).GetLogs(t.Pod, &corev1.PodLogOptions{
 		Container: k.name, Previous: previous, Timestamps: true,
 	}).Stream(ctx)
+	if err != nil && previous && k.ranOnce && (apierrors.IsBadRequest(err) || apierrors.IsNotFound(err)) {
+		a.Absent = &evidence.Absence{Status: evidence.LeftOut, Reason: "there is none: the container has not been restarted"}
+		if _, err := sink.Add(ctx, a, nil); err != nil {
+			return fmt.Errorf("file %s of %s: %w", a.Kind, k.name, err)
+		}
+		return nil
+	}
 	if err != nil {
 		return c.refused(ctx, sink, a, err)
 	}

@@ -20,7 +20,8 @@ var target = evidence.Target{ClusterUID: "k", Namespace: "prod", Pod: "web-0", U
 
 const pod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web-0","namespace":"prod","uid":"u1"},"spec":{
  "containers":[{"name":"app"},{"name":"quiet"},{"name":"gone"}],"initContainers":[{"name":"setup"}],
- "ephemeralContainers":[{"name":"irkit-abc"},{"name":"debug"}]}}`
+ "ephemeralContainers":[{"name":"irkit-abc"},{"name":"debug"}]},
+ "status":{"containerStatuses":[{"name":"app","restartCount":1},{"name":"gone","restartCount":2},{"name":"quiet","restartCount":0}]}}`
 
 // server is an API server that knows one pod and its logs.
 func server(t *testing.T, uid string, denied bool) kubernetes.Interface {
@@ -85,12 +86,12 @@ func TestLogs(t *testing.T) {
 		"log-current c0 app":    "collected 2026-11-22T21:00:00.000000001Z app \x1b[31m\xff \n",
 		"log-previous c0 app":   "collected 2026-11-22T21:00:00.000000001Z app \x1b[31m\xff true\n",
 		"log-current c1 quiet":  "collected ",
-		"log-previous c1 quiet": "impossible ",
+		"log-previous c1 quiet": "left-out ",
 		"log-current c2 gone":   "impossible ",
 		"log-current i0 setup":  "collected 2026-11-22T21:00:00.000000001Z setup \x1b[31m\xff \n",
-		"log-previous i0 setup": "impossible ",
+		"log-previous i0 setup": "left-out ",
 		"log-current e1 debug":  "truncated 2026-11-22T21:00:00Z half a li",
-		"log-previous e1 debug": "impossible ",
+		"log-previous e1 debug": "left-out ",
 		"log-previous c2 gone":  "impossible ",
 	} {
 		if got[k] != want {
