@@ -42,13 +42,13 @@ test: ## everything that needs no cluster, race detector on
 	@for m in lab lab/suspect lab/licences; do (cd $$m && go test -race $(TESTFLAGS) ./...) || exit 1; done
 
 e2e: build ## the suite on a real cluster (starts the lab when it is down)
-	@TESTFLAGS="$(TESTFLAGS)" bench/e2e.sh
+	@LAB=$(LAB) TESTFLAGS="$(TESTFLAGS)" bench/e2e.sh
 
 bench: build ## side by side with peers, on the lab; prints ratios
-	@bench/bench.sh
+	@LAB=$(LAB) bench/bench.sh
 
 soak: build ## what is too heavy for CI: every kill point, cut streams, big trees
-	@bench/soak.sh
+	@LAB=$(LAB) bench/soak.sh
 
 fuzz: ## every fuzz target for FUZZTIME (10s) each
 	@bench/fuzz.sh
