@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 
+	"irkit.dev/irkit/cluster"
 	"irkit.dev/irkit/evidence"
 )
 
@@ -61,26 +62,31 @@ func passes(before, now evidence.ProbeResult) bool {
 // refused: the other end's kernel answered with a reset, so that packets got there.
 func refused(r evidence.ProbeResult) bool { return strings.Contains(r.Error, "refused") }
 
-// before are the probes of one direction that count: what answered before anything held; or,
-// when a layer held already by then, what the probe pod reaches now and the scene's policies
-// let the target reach.
+// before are the probes of one direction that count: what worked before anything held, or
+// through a pinhole since. When a layer held already by then, also: outwards, what the probe
+// pod reaches now and the scene's policies let the target reach; inwards, a port on which
+// the target listened and to which those policies let the probe pod, as long as that
+// reaches others now.
 func (j *judge) before(inbound bool) map[evidence.Probe]evidence.ProbeResult {
-	list, out := j.m.Baseline, map[evidence.Probe]evidence.ProbeResult{}
+	lists, out := [][]evidence.ProbeResult{j.m.Baseline, j.m.PinholeOut}, map[evidence.Probe]evidence.ProbeResult{}
 	if inbound {
-		list = j.m.OutsideBefore
+		lists = [][]evidence.ProbeResult{j.m.OutsideBefore, j.m.PinholeIn}
 	}
-	for _, r := range list {
-		if r.Answered || refused(r) {
-			out[r.Probe] = r
+	for _, list := range lists {
+		for _, r := range list {
+			if was, ok := out[r.Probe]; !was.Answered && (r.Answered || !ok && refused(r)) {
+				out[r.Probe] = r
+			}
 		}
 	}
 	if inbound {
+		j.listened(out)
 		return out
 	}
 	for _, r := range j.m.Reachable {
 		p := r.Probe
 		p.Inbound = false
-		if _, ok := out[p]; ok || !r.Answered || !j.heldEarly() || !j.couldReach(p) {
+		if _, ok := out[p]; ok || !r.Answered || !heldBefore(j.m.Applied, j.m.Baseline) || !j.couldReach(p) {
 			continue
 		}
 		r.Probe = p
@@ -89,20 +95,46 @@ func (j *judge) before(inbound bool) map[evidence.Probe]evidence.ProbeResult {
 	return out
 }
 
-// heldEarly: a layer stood before the baseline was taken.
-func (j *judge) heldEarly() bool {
+// listened adds the inbound probes that would have worked, by what else was seen.
+func (j *judge) listened(out map[evidence.Probe]evidence.ProbeResult) {
+	reaches := slices.ContainsFunc(j.m.Reachable, func(r evidence.ProbeResult) bool {
+		return r.Answered && (r.Name == "sibling" || strings.HasPrefix(r.Name, "dns"))
+	})
+	if !reaches || !heldBefore(j.m.Applied, j.m.OutsideBefore) {
+		return
+	}
+	for _, r := range j.m.OutsideAfter {
+		_, ok := out[r.Probe]
+		listens := slices.ContainsFunc(j.m.FlowsBefore, func(f evidence.Flow) bool {
+			return f.State == "LISTEN" && f.Proto == r.Proto && f.Local.Port() == r.Addr.Port() && !f.Local.Addr().IsLoopback()
+		})
+		if ok || !listens || !j.couldBeReached(r.Addr.Port()) {
+			continue
+		}
+		out[r.Probe] = evidence.ProbeResult{Probe: r.Probe, Answered: true}
+	}
+}
+
+// couldBeReached asks the policies, as they stood before, about the probe pod.
+func (j *judge) couldBeReached(port uint16) bool {
+	s := j.m.Scene
+	self := Endpoint{Pod: &PodEnd{Namespace: s.Target.Namespace, NamespaceLabels: s.Namespace.Labels, Labels: s.Pod.Labels, Ports: ports(&s.Pod.Spec)}}
+	probe := Endpoint{Pod: &PodEnd{Namespace: cluster.SystemNamespace, NamespaceLabels: map[string]string{corev1.LabelMetadataName: cluster.SystemNamespace}}}
+	ok, _ := Allowed(s.Policies, self, Flow{Direction: networkingv1.PolicyTypeIngress, Peer: probe, Protocol: corev1.ProtocolTCP, Port: port})
+	return ok
+}
+
+// heldBefore: a layer stood before the first of these tries; with no try, before any.
+func heldBefore(applied []Applied, tries []evidence.ProbeResult) bool {
 	var first time.Time
-	for _, r := range j.m.Baseline {
+	for _, r := range tries {
 		if first.IsZero() || r.At.Before(first) {
 			first = r.At
 		}
 	}
-	for _, a := range j.m.Applied {
-		if a.Error == "" && (a.Layer == LayerNetpol || a.Layer == LayerLabel || a.Layer == LayerNetns) && (first.IsZero() || a.At.Before(first)) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(applied, func(a Applied) bool {
+		return a.Error == "" && (a.Layer == LayerNetpol || a.Layer == LayerLabel || a.Layer == LayerNetns) && (first.IsZero() || a.At.Before(first))
+	})
 }
 
 // couldReach asks the policies as they stood before.

@@ -106,16 +106,19 @@ func TestJudge(t *testing.T) {
 		}, F, F, C, nil, "still works"},
 		"nothing had answered before": {func(m *quarantine.Measurements) {
 			without(m, "netpol")
+			m.PinholeOut = nil
 			for i := range m.Baseline {
 				m.Baseline[i].Answered = false
 			}
 		}, U, U, C, nil, "silence proves nothing"},
 		"nothing had answered, but a flow that moved stopped": {func(m *quarantine.Measurements) {
 			without(m, "netpol")
+			m.PinholeOut = nil
 			m.Baseline, m.MovedBefore = nil, []evidence.Flow{c2}
 		}, C, C, C, nil, "nothing that answered"},
 		"nothing had answered, and the flow goes on": {func(m *quarantine.Measurements) {
 			without(m, "netpol")
+			m.PinholeOut = nil
 			m.Baseline, m.MovedBefore, m.Moving = nil, []evidence.Flow{c2}, []evidence.Flow{c2}
 		}, U, U, C, nil, "still moves"},
 		"an established flow goes on": {func(m *quarantine.Measurements) {
@@ -137,11 +140,31 @@ func TestJudge(t *testing.T) {
 			without(m, "netpol")
 			m.OutsideAfter[0].Answered = true
 		}, F, C, F, nil, "inbound: still works"},
+		"no look from outside before, but a pinhole let it through": {func(m *quarantine.Measurements) { m.OutsideBefore = nil }, C, C, C, &yes, "held by netns"},
+		"no look from outside before, and the port listened": {func(m *quarantine.Measurements) {
+			m.OutsideBefore, m.PinholeIn = nil, []evidence.ProbeResult{result(inbound(), 1000, false)}
+			m.Reachable = []evidence.ProbeResult{result(dns, 900, true)}
+		}, C, C, C, &yes, "held by netns"},
+		"the port listened, but the probe pod reaches nobody": {func(m *quarantine.Measurements) {
+			m.OutsideBefore, m.PinholeIn = nil, []evidence.ProbeResult{result(inbound(), 1000, false)}
+			m.Reachable = []evidence.ProbeResult{result(dns, 900, false), result(api, 900, true)}
+		}, P, C, P, &yes, "were not measured"},
+		"the port listened, but policies kept the probe pod out before": {func(m *quarantine.Measurements) {
+			m.OutsideBefore, m.PinholeIn = nil, []evidence.ProbeResult{result(inbound(), 1000, false)}
+			m.Reachable = []evidence.ProbeResult{result(dns, 900, true)}
+			m.Scene.Policies = []networkingv1.NetworkPolicy{policy(t, "podSelector: {}\npolicyTypes: [Ingress]\n")}
+		}, P, C, P, &yes, "were not measured"},
+		"nothing listened on the port": {func(m *quarantine.Measurements) {
+			m.OutsideBefore, m.PinholeIn = nil, []evidence.ProbeResult{result(inbound(), 1000, false)}
+			m.Reachable = []evidence.ProbeResult{result(dns, 900, true)}
+			m.FlowsBefore = []evidence.Flow{flow("127.0.0.1:8080", "0.0.0.0:0", "LISTEN")}
+		}, P, C, P, &yes, "were not measured"},
 		"a closed port that refuses tells too": {func(m *quarantine.Measurements) {
 			m.OutsideBefore[0].Answered, m.OutsideBefore[0].Error = false, "connect: connection refused"
 		}, C, C, C, &yes, "held by"},
 		"a closed port that still refuses": {func(m *quarantine.Measurements) {
 			without(m, "netpol")
+			m.PinholeIn = nil
 			m.OutsideBefore[0].Answered, m.OutsideBefore[0].Error = false, "connect: connection refused"
 			m.OutsideAfter[0].Error = "connect: connection refused"
 		}, F, C, F, nil, "still works"},
@@ -207,6 +230,7 @@ func TestJudge(t *testing.T) {
 		}, F, F, F, nil, "does not carry the label"},
 		"a layer held before the baseline: what the probe pod reaches counts": {func(m *quarantine.Measurements) {
 			without(m, "netpol")
+			m.PinholeOut = nil
 			for i := range m.Baseline {
 				m.Baseline[i].Answered, m.Baseline[i].At = false, at(200)
 			}
@@ -214,6 +238,7 @@ func TestJudge(t *testing.T) {
 		}, C, C, C, nil, "held by netns"},
 		"nothing held before the baseline: what the probe pod reaches does not count": {func(m *quarantine.Measurements) {
 			without(m, "netpol")
+			m.PinholeOut = nil
 			for i := range m.Baseline {
 				m.Baseline[i].Answered, m.Baseline[i].At = false, at(20)
 			}
@@ -221,6 +246,7 @@ func TestJudge(t *testing.T) {
 		}, U, U, C, nil, "silence proves nothing"},
 		"what policies forbade before does not count": {func(m *quarantine.Measurements) {
 			without(m, "netpol")
+			m.PinholeOut = nil
 			m.Scene.Policies = []networkingv1.NetworkPolicy{policy(t, "podSelector: {}\npolicyTypes: [Egress]\n")}
 			for i := range m.Baseline {
 				m.Baseline[i].Answered, m.Baseline[i].At = false, at(200)
@@ -298,8 +324,8 @@ func TestLessEvidenceIsNeverABetterVerdict(t *testing.T) {
 		if v.State != full.State && evidence.Better(v.State, full.State) == v.State {
 			t.Errorf("mask %b: %s is better than %s", mask, v.State, full.State)
 		}
-		noOut := m.Baseline == nil || (m.After == nil && m.PinholeOut == nil)
-		if v.State == evidence.Contained && (noOut || m.OutsideBefore == nil) {
+		noOut := m.After == nil && m.PinholeOut == nil || m.Baseline == nil && m.PinholeOut == nil
+		if v.State == evidence.Contained && (noOut || m.OutsideBefore == nil && m.PinholeIn == nil || m.OutsideAfter == nil && m.PinholeIn == nil) {
 			t.Errorf("mask %b: CONTAINED without measurement", mask)
 		}
 	}
@@ -320,5 +346,20 @@ func TestProbes(t *testing.T) {
 	}
 	if len(got.Outside) != 1 || got.Outside[0] != inbound() {
 		t.Errorf("outside: %+v", got.Outside)
+	}
+}
+
+func TestListeningPortsAreTriedFromOutside(t *testing.T) {
+	s := quarantine.Scene{Target: target(), Pod: *pod("")}
+	flows := []evidence.Flow{flow("0.0.0.0:8080", "0.0.0.0:0", "LISTEN"), flow("[::]:31337", "[::]:0", "LISTEN"), flow("127.0.0.1:6060", "0.0.0.0:0", "LISTEN"), c2}
+	got := quarantine.Probes(s).Listening(s, flows).Outside
+	if len(got) != 2 || got[1].Addr.String() != "10.0.0.7:31337" || !got[1].Inbound {
+		t.Errorf("%+v", got)
+	}
+	for p := range 5000 {
+		flows = append(flows, flow(netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(p+1)).String(), "0.0.0.0:0", "LISTEN"))
+	}
+	if got := quarantine.Probes(s).Listening(s, flows).Outside; len(got) > 16 {
+		t.Errorf("%d tries", len(got))
 	}
 }

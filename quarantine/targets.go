@@ -53,6 +53,27 @@ func Probes(s Scene) Targets {
 	return out
 }
 
+// maxOutside bounds the tries from outside: a target may listen on thousands of ports.
+const maxOutside = 16
+
+// Listening adds to the tries from outside the ports on which the target listens, as the
+// opening move saw them; flows are the target's word, and at most 16 tries come of it.
+func (t Targets) Listening(s Scene, flows []evidence.Flow) Targets {
+	out := Targets{Inside: t.Inside, Outside: slices.Clone(t.Outside)}
+	for _, f := range flows {
+		if f.State != "LISTEN" || f.Proto != "tcp" || f.Local.Addr().IsLoopback() || f.Local.Port() == 0 {
+			continue
+		}
+		for _, ip := range podIPs(s) {
+			p := evidence.Probe{Name: "inbound", Proto: "tcp", Addr: netip.AddrPortFrom(ip, f.Local.Port()), Inbound: true}
+			if len(out.Outside) < maxOutside && !slices.Contains(out.Outside, p) {
+				out.Outside = append(out.Outside, p)
+			}
+		}
+	}
+	return out
+}
+
 func podIPs(s Scene) []netip.Addr {
 	var out []netip.Addr
 	for _, ip := range s.Pod.Status.PodIPs {
