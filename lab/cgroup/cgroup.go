@@ -87,12 +87,15 @@ func inherit(parent, group string) error {
 		}
 	}
 	controllers, err := os.ReadFile(filepath.Join(parent, "cgroup.controllers"))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil // not cgroup2
+	}
+	if err != nil {
+		return err
 	}
 	for controller := range strings.FieldsSeq(string(controllers)) {
 		// One by one: a controller that cannot be passed on is not needed.
-		os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+"+controller), 0)
+		_ = os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+"+controller), 0)
 	}
 	return nil
 }

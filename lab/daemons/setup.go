@@ -67,12 +67,19 @@ func (s Setup) render(name, to string) error {
 	return parsed.Execute(file, s)
 }
 
-// What the configuration files ask for.
+// The rest is what the configuration files ask for.
 
-func (s Setup) DNSService() string   { return place.DNSService }
+// DNSService is the address that pods send their questions to.
+func (s Setup) DNSService() string { return place.DNSService }
+
+// ControlGroup is what the kubelet makes its own groups in.
 func (s Setup) ControlGroup() string { return place.ControlGroup }
-func (s Setup) Runc() string         { return s.Parts.Binary("runc", "runc") }
-func (s Setup) NodePodCIDR() string  { return "10.244.0.0/24" }
+
+// Runc starts the containers.
+func (s Setup) Runc() string { return s.Parts.Binary("runc", "runc") }
+
+// NodePodCIDR is the first share of the pods' addresses: the only node's.
+func (s Setup) NodePodCIDR() string { return "10.244.0.0/24" }
 
 // PluginDirs is where containerd looks for CNI plugins: Cilium's, then Debian's.
 func (s Setup) PluginDirs() []string {

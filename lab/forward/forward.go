@@ -71,7 +71,7 @@ func join(a, b *net.TCPConn) {
 				way[1].Close()
 				return
 			}
-			way[1].CloseWrite()
+			_ = way[1].CloseWrite() // fails when that side is gone already
 		})
 	}
 	both.Wait()

@@ -39,7 +39,7 @@ func (k *keeper) answer(connection net.Conn) {
 	if err != nil {
 		a.Error = err.Error()
 	}
-	json.NewEncoder(connection).Encode(a)
+	_ = json.NewEncoder(connection).Encode(a) // the asker may have gone away
 }
 
 // listen makes the socket anew. Only root may speak to it.

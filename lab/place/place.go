@@ -53,8 +53,10 @@ func (l Layout) Log(daemon string) string {
 	return l.StatePath("log", daemon+".log")
 }
 
-// Key and Certificate name the two halves of an identity made by this lab.
-func (l Layout) Key(identity string) string         { return l.StatePath("pki", identity+".key") }
+// Key is the private half of an identity made by this lab.
+func (l Layout) Key(identity string) string { return l.StatePath("pki", identity+".key") }
+
+// Certificate is the public half.
 func (l Layout) Certificate(identity string) string { return l.StatePath("pki", identity+".crt") }
 
 // Authority is the certificate that signed every other one, S3's included.

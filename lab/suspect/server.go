@@ -29,7 +29,7 @@ func (j *journal) note(event, port string, connection net.Conn, line string) {
 	text, _ := json.Marshal(sighting{time.Now().UnixMilli(), event, port, connection.RemoteAddr().String(), line})
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.file.Write(append(text, '\n'))
+	_, _ = j.file.Write(append(text, '\n')) // a full disk must not stop the echo
 }
 
 // commandServer echoes lines on one address and accepts connections on another,

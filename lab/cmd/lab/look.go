@@ -26,7 +26,9 @@ func status(ctx context.Context, lab cluster.Lab) error {
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\n", process.Name, state, lab.Layout.Log(process.Name))
 	}
-	table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
 	if cni == "" {
 		return errors.New("the lab is not up yet, or was interrupted on its way")
 	}
