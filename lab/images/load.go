@@ -26,8 +26,11 @@ func (c Containerd) Load(ctx context.Context, archive string) ([]string, error) 
 	}
 	var names []string
 	for line := range strings.Lines(said) {
-		if fields := strings.Fields(line); len(fields) == 2 && fields[1] == "saved" && !slices.Contains(names, fields[0]) {
-			names = append(names, fields[0])
+		// ctr shows a dash that stands in the last element of a name as a space.
+		name, saved := strings.CutSuffix(strings.TrimSpace(line), "saved")
+		name = strings.ReplaceAll(strings.TrimSpace(name), " ", "-")
+		if saved && name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
 	return names, nil
