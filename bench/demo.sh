@@ -45,7 +45,7 @@ announce() {
 		This demonstration acts on YOUR cluster: $(where)
 		  1. creates namespace irkit-system with a quota and an account (deploy/irkit-system.yaml)
 		  2. creates namespace irkit-demo with a pod web-0 of image $image,
-		     which runs a shell, a listener and a deleted copy of its own shell: harmless
+		     which serves an empty folder and runs a deleted copy of sleep: harmless
 		  3. contains that pod: an ephemeral container of the same image in it, a quarantine
 		     label and a NetworkPolicy in irkit-demo, a probe pod in irkit-system for the
 		     measurement; no node is cordoned
@@ -73,7 +73,7 @@ prepare_tools() { # what verifies must be there before anything is done
 
 build() {
 	say 'build irkit'
-	make build
+	make --no-print-directory build
 	go build -trimpath -o "$apply" ./bench/apply
 }
 
@@ -81,17 +81,24 @@ start_lab() {
 	local before=down
 	run_lab status >/dev/null 2>&1 && before=up
 	say 'start the lab'
-	make lab-up
+	make --no-print-directory lab-up
 	KUBECONFIG=$(run_lab kubeconfig)
 	export KUBECONFIG
 	if [ $before = up ]; then
 		say 'put the scene back'
-		"$irkit" release web-0 -n prod --delete-pod --yes --home "$state" --key "$key" >"$scratch/release" 2>&1 || true
+		take_back prod
 		run_lab scene reset
 	fi
 	"$apply" deploy/irkit-system.yaml
 	"$irkit" agent image -f "$scratch/agent.tar" --ref lab.local/irkit-agent:demo >/dev/null
 	run_lab load "$scratch/agent.tar" >/dev/null
+}
+
+# take_back NAMESPACE: what an earlier demonstration left contained. There may be nothing.
+take_back() {
+	! compgen -G "$state/cases/*" >/dev/null ||
+		"$irkit" release web-0 -n "$1" --delete-pod --yes --home "$state" --key "$key" ||
+		echo 'nothing of an earlier demonstration could be released; going on'
 }
 
 suspect() {
@@ -110,12 +117,14 @@ suspect() {
 		  - name: web
 		    image: $image
 		    env: [{name: DB_PASSWORD, value: not-a-real-password}]
+		    ports: [{containerPort: 8080}]
+		    readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
 		    command: [sh, -c]
 		    args:
 		    - |
 		      cp /bin/sleep /tmp/sleep && /tmp/sleep 1000000 & sleep 1; rm -f /tmp/sleep
 		      echo '* * * * * /tmp/sleep' > /tmp/crontab
-		      while true; do echo pong | nc -l -p 8080 >/dev/null 2>&1 || sleep 1; done
+		      exec httpd -f -p 8080 -h /tmp
 	YAML
 }
 
@@ -126,7 +135,7 @@ start_current() {
 		[ "$answer" = y ] || [ "$answer" = yes ] || die 'not confirmed, nothing was changed'
 	fi
 	say 'create the suspect'
-	"$irkit" release web-0 -n irkit-demo --delete-pod --yes --home "$state" --key "$key" >"$scratch/release" 2>&1 || true
+	take_back irkit-demo
 	suspect >"$scratch/suspect.yaml"
 	"$apply" -ready irkit-demo/web-0 deploy/irkit-system.yaml "$scratch/suspect.yaml"
 }
@@ -137,7 +146,8 @@ contain() { # contain NAMESPACE FLAGS...: prints what irkit prints; $bundle, $st
 	say "irkit contain web-0 -n $namespace $*"
 	status=0
 	"$irkit" contain web-0 -n "$namespace" --case "demo-$(date -u +%Y%m%d-%H%M%S)" --home "$state" --key "$key" \
-		--purpose demonstration --yes "$@" | tee "$scratch/said" || status=$?
+		--purpose demonstration --yes "$@" >"$scratch/said" || status=$?
+	cat "$scratch/said"
 	bundle=$(sed -n 's/^bundle  *//p' "$scratch/said")
 	[ -d "$bundle" ] || die "irkit contain ended with $status and no bundle"
 }
