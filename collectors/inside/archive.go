@@ -159,8 +159,13 @@ func (a *archive) file(n *Name, p string, handle int, attrs map[string][]byte) e
 		return err
 	}
 	release(int(f.Fd()), warm)
-	if after, err := metaOf(int(f.Fd())); err != nil || after.size != before.size || !after.mtime.Equal(before.mtime) {
+	after, err := metaOf(int(f.Fd()))
+	if err != nil || after.size != before.size || !after.mtime.Equal(before.mtime) {
 		n.Changed = true
+	}
+	if err == nil && !after.atime.Equal(before.atime) {
+		// O_NOATIME is for owners and CAP_FOWNER.
+		a.o.note("access times moved while files were read; the index has those of before")
 	}
 	if n.Changed {
 		a.o.changed("files changed while they were read: the index marks them")

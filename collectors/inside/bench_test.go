@@ -33,3 +33,14 @@ func BenchmarkFilesystem(b *testing.B) {
 		b.SetBytes(n)
 	}
 }
+
+// BenchmarkOpening reads the tables of this machine, as the cut waits for it.
+func BenchmarkOpening(b *testing.B) {
+	for b.Loop() {
+		n, err := New(Options{TargetPID: os.Getpid()}).Snapshot(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(n), "processes")
+	}
+}

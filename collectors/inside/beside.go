@@ -57,7 +57,7 @@ type view struct {
 }
 
 func (b beside) look() view {
-	v := view{beside: b, boot: b.proc.boot(), wait: newPatience(2*time.Second, 32)}
+	v := view{beside: b, boot: b.proc.boot(), wait: newPatience(b.Budgets.Wait, 32)}
 	v.pidns, v.mntns = b.proc.namespace(b.TargetPID, "pid"), b.proc.namespace(b.TargetPID, "mnt")
 	v.selfMnt = b.proc.namespace(b.Self, "mnt")
 	v.selfExe, _ = identify(b.proc.of(b.Self, "exe"))

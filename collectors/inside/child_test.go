@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,6 +45,8 @@ func child(task string) error {
 	switch task {
 	case "wait":
 		return nil
+	case "p1":
+		return asP1(arg)
 	case "unlink":
 		return os.Remove(arg)
 	case "overlay": // runs itself again from an overlay
@@ -159,6 +162,19 @@ func start(t testing.TB, cmd *exec.Cmd) int {
 	return cmd.Process.Pid
 }
 
+// alone puts a suspect into a PID namespace of its own, as a container is: nothing else
+// on this machine is near it. Without root it stays where it is.
+func alone(cmd *exec.Cmd) *exec.Cmd {
+	if os.Getuid() != 0 {
+		return cmd
+	}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWPID
+	return cmd
+}
+
 // suspect is this test binary again, with a task.
 func suspect(task string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe")
@@ -179,7 +195,7 @@ func startRoot(t testing.TB, root string, mounts ...string) int {
 	t.Helper()
 	cmd := suspect("root " + strings.Join(append([]string{root}, mounts...), "|"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	return start(t, cmd)
+	return start(t, alone(cmd))
 }
 
 func needRoot(t *testing.T) {
@@ -242,6 +258,20 @@ func one(t *testing.T, all []got, kind string) got {
 		t.Fatalf("%s: absent: %+v", kind, *found[0].Absent)
 	}
 	return found[0]
+}
+
+// asP1 runs a test with the capabilities that a debug container of profile P1 has, and
+// no others.
+func asP1(test string) error {
+	runtime.LockOSThread()
+	for c := range uintptr(unix.CAP_LAST_CAP + 1) {
+		if c != unix.CAP_SYS_PTRACE && c != unix.CAP_DAC_READ_SEARCH {
+			if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil {
+				return fmt.Errorf("drop capability %d: %w", c, err)
+			}
+		}
+	}
+	return unix.Exec("/proc/self/exe", []string{"p1", "-test.run=^" + test + "$", "-test.v"}, []string{"IRKIT_TEST_TARGET=" + os.Getenv("IRKIT_TEST_TARGET")})
 }
 
 func asNobody() *syscall.SysProcAttr {

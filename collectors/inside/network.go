@@ -85,7 +85,7 @@ func (n *Network) names(b beside, skip []string) {
 		return
 	}
 	defer root.Close()
-	mounts, wait := b.newMountTable(root, skip), newPatience(2*time.Second, 1)
+	mounts, wait := b.newMountTable(root, skip), newPatience(b.Budgets.Wait, 1)
 	for _, p := range netFiles {
 		raw, err := await(wait, func() (string, error) { return root.read(p, 1<<20, mounts) })
 		if err != nil {

@@ -12,6 +12,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -129,7 +131,7 @@ func TestEnvironmentKeepsValuesBack(t *testing.T) {
 	cmd := suspect("wait")
 	cmd.Env = append(cmd.Env, "DB_PASSWORD="+planted, "A=b=c", "EMPTY=", "no-equals-"+planted, "LINE\nFEED=x", "BAD\xff=y")
 	cmd.Args = []string{"suspect", control}
-	pid := start(t, cmd)
+	pid := start(t, alone(cmd))
 	key := []byte("case key")
 	r := New(Options{TargetPID: pid})
 	_, err := r.Snapshot(t.Context())
@@ -188,10 +190,10 @@ func TestRecovered(t *testing.T) {
 	sum := copyOfUs(t, dir+"/implant")
 	cmd := suspect("loot " + dir + "/loot")
 	cmd.Path = dir + "/implant"
-	pid := start(t, cmd)
+	pid := start(t, alone(cmd))
 	must(t, os.Remove(dir+"/implant"))
 
-	all := collect(t, New(Options{TargetPID: pid, ContainerID: "no-cgroup-is-named-so"}), agent.Request{Kind: "recovered"})
+	all := collect(t, New(Options{TargetPID: pid}), agent.Request{Kind: "recovered"})
 	if len(all) < 1 {
 		t.Fatal("nothing at all")
 	}
@@ -199,7 +201,7 @@ func TestRecovered(t *testing.T) {
 	for _, g := range all[1:] {
 		name := string(g.OrigName)
 		if _, ok := want[name]; !ok {
-			continue // of other processes in this mount namespace
+			continue // of other processes that are near
 		}
 		if want[name] {
 			t.Errorf("%q twice", name)
@@ -223,7 +225,7 @@ func TestRecovered(t *testing.T) {
 			t.Errorf("%q was not recovered", name)
 		}
 	}
-	limited := collect(t, New(Options{TargetPID: pid, ContainerID: "no-cgroup-is-named-so"}), agent.Request{Kind: "recovered", MaxBytes: 10 << 10})
+	limited := collect(t, New(Options{TargetPID: pid}), agent.Request{Kind: "recovered", MaxBytes: 10 << 10})
 	for _, g := range limited {
 		if string(g.OrigName) == dir+"/implant (deleted)" && (len(g.bytes) != 10<<10 || g.err == nil) {
 			t.Errorf("limited: %d bytes, %v", len(g.bytes), g.err)
@@ -251,7 +253,7 @@ func TestConnections(t *testing.T) {
 	defer f.Close()
 	cmd := suspect("wait")
 	cmd.ExtraFiles = []*os.File{f}
-	pid := start(t, cmd)
+	pid := start(t, alone(cmd))
 	r := New(Options{TargetPID: pid})
 	_, err = r.Snapshot(t.Context())
 	must(t, err)
@@ -359,6 +361,48 @@ func TestAsNobody(t *testing.T) {
 		all := collect(t, New(Options{TargetPID: pid, ContainerID: "x"}), agent.Request{Kind: kind})
 		if len(all) != 1 || all[0].Absent == nil || all[0].Absent.Status != evidence.Impossible || all[0].Absent.Reason == "" {
 			t.Errorf("%s: %+v", kind, all)
+		}
+	}
+}
+
+// TestProfileP1 reads a target of another user with SYS_PTRACE and DAC_READ_SEARCH alone.
+func TestProfileP1(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	must(t, os.Chmod(dir, 0o777))
+	must(t, os.Chmod(filepath.Dir(dir), 0o755))
+	target := suspect("loot " + dir + "/loot")
+	target.Env = append(target.Env, "DB_PASSWORD="+planted)
+	target.SysProcAttr = asNobody()
+	pid := start(t, alone(target))
+	cmd := suspect("p1 TestAsP1")
+	cmd.Env = append(cmd.Env, fmt.Sprintf("IRKIT_TEST_TARGET=%d", pid))
+	out, err := cmd.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("PASS: TestAsP1")) {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestAsP1(t *testing.T) {
+	var pid int
+	if _, err := fmt.Sscan(os.Getenv("IRKIT_TEST_TARGET"), &pid); err != nil {
+		t.Skip("runs with few capabilities, from TestProfileP1")
+	}
+	if s := lines[Process](t, one(t, collect(t, New(Options{TargetPID: pid}), agent.Request{Kind: "processes"}), "processes").bytes); !slices.ContainsFunc(s, func(p Process) bool {
+		return p.PID == pid && p.ExeSHA256 != nil && slices.Contains(p.EnvNames, "DB_PASSWORD") && len(p.Unread) == 0
+	}) {
+		t.Error("the target is not among the processes, or not read whole")
+	}
+	loot := false
+	for _, g := range collect(t, New(Options{TargetPID: pid}), agent.Request{Kind: "recovered"}) {
+		loot = loot || bytes.Contains(g.bytes, []byte("LOOT-CONTROL"))
+	}
+	if !loot {
+		t.Error("the deleted open file was not recovered")
+	}
+	for _, kind := range []string{"environment", "open-files", "mounts", "persistence"} {
+		if g := collect(t, New(Options{TargetPID: pid}), agent.Request{Kind: kind})[0]; g.Absent != nil || g.err != nil || len(g.bytes) == 0 {
+			t.Errorf("%s: %+v %v", kind, g.Absent, g.err)
 		}
 	}
 }

@@ -45,6 +45,8 @@ type Budgets struct {
 	Index     int   // compressed bytes of an index in memory before a tree goes on in a further tar
 	Processes int   // in one table
 	Sockets   int   // in one table
+	// Wait is how long one answer may take that the target can hold back.
+	Wait time.Duration
 }
 
 // DefaultBudgets hold the worker under 64 MiB.
@@ -52,6 +54,7 @@ func DefaultBudgets() Budgets {
 	return Budgets{
 		Depth: 1024, Entries: 20_000_000, Path: 64 << 10, HashBytes: 512 << 20, Recover: 1 << 30,
 		Index: 8 << 20, Processes: 8192, Sockets: 32768,
+		Wait: 2 * time.Second,
 	}
 }
 
@@ -92,6 +95,9 @@ func (b Budgets) withDefaults() Budgets {
 	b.Index, b.Processes, b.Sockets = or(b.Index, d.Index), or(b.Processes, d.Processes), or(b.Sockets, d.Sockets)
 	if b.HashBytes <= 0 {
 		b.HashBytes = d.HashBytes
+	}
+	if b.Wait <= 0 {
+		b.Wait = d.Wait
 	}
 	if b.Recover <= 0 {
 		b.Recover = d.Recover

@@ -181,7 +181,7 @@ func (b beside) recover(ctx context.Context, q agent.Request, l Lost, emit Emit)
 	if err != nil || m.identity != l.id {
 		return absent(h, evidence.Impossible, emit, "closed since it was found")
 	}
-	wait := newPatience(2*time.Second, 1)
+	wait := newPatience(b.Budgets.Wait, 1)
 	f, err := await(wait, func() (*os.File, error) { return open(handle) })
 	if err != nil {
 		return absent(h, evidence.Impossible, emit, "open: %s", cause(err))

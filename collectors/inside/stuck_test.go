@@ -60,7 +60,7 @@ func TestHeldBack(t *testing.T) {
 	put("1/fd/x", "")
 	put("7/fd/x", "")
 	put("8/fd/x", "")
-	r := New(Options{ProcRoot: procTree(t, files), TargetPID: 1, Self: 99})
+	r := New(Options{ProcRoot: procTree(t, files), TargetPID: 1, Self: 99, Budgets: Budgets{Wait: 250 * time.Millisecond}})
 	if n, err := r.Snapshot(t.Context()); err != nil || n != 3 {
 		t.Fatalf("%d processes, %v", n, err)
 	}

@@ -108,11 +108,11 @@ func TestOverlay(t *testing.T) {
 	begin := func(task string) int {
 		cmd := suspect("overlay " + dir + " " + task)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-		return start(t, cmd)
+		return start(t, alone(cmd))
 	}
 	pid := begin("wait")
 	find := func(pid int) Process {
-		for _, p := range lines[Process](t, one(t, collect(t, New(Options{TargetPID: pid, ContainerID: "its-mount-namespace-only"}), agent.Request{Kind: "processes"}), "processes").bytes) {
+		for _, p := range lines[Process](t, one(t, collect(t, New(Options{TargetPID: pid}), agent.Request{Kind: "processes"}), "processes").bytes) {
 			if p.PID == pid {
 				return p
 			}
@@ -129,7 +129,7 @@ func TestOverlay(t *testing.T) {
 		t.Errorf("deleted from an overlay: %+v", p)
 	}
 	found := false
-	for _, g := range collect(t, New(Options{TargetPID: pid, ContainerID: "its-mount-namespace-only"}), agent.Request{Kind: "recovered"}) {
+	for _, g := range collect(t, New(Options{TargetPID: pid}), agent.Request{Kind: "recovered"}) {
 		found = found || string(g.OrigName) == dir+"/merged/app (deleted)" && len(g.bytes) > 1<<20 && g.err == nil
 	}
 	if !found {
