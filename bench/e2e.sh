@@ -24,8 +24,8 @@ run_lab load "$scratch/agent.tar" >&2
 "$scratch/apply" deploy/irkit-system.yaml >&2
 for namespace in prod edge-ns; do
 	bin/irkit rbac -n "$namespace" --user responder >"$scratch/rbac-$namespace.yaml"
-	"$scratch/apply" "$scratch/rbac-$namespace.yaml" >&2
 done
+export IRKIT_E2E_APPLY=$scratch/apply IRKIT_E2E_RIGHTS="$scratch/rbac-prod.yaml $scratch/rbac-edge-ns.yaml"
 
 export IRKIT_LAB_PROGRAM=$lab IRKIT_LAB_SOURCE=$PWD/lab IRKIT_BIN=$PWD/bin/irkit
 export IRKIT_E2E_IMAGE=lab.local/irkit-agent:e2e

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"irkit.dev/irkit/cluster"
 	"irkit.dev/irkit/evidence"
@@ -80,6 +81,9 @@ func (d *door) session(c *cli.Context, shipped string) error {
 		return err
 	}
 	order, engine, err := d.order(c, plan, shipped == "")
+	if apierrors.IsForbidden(err) {
+		return d.forbidden(c, engine, plan, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -171,6 +175,21 @@ func (d *door) confirm(c *cli.Context, look playbooks.Prospect) error {
 		return refused(fmt.Errorf("not confirmed: nothing was changed on %s", t))
 	}
 	return nil
+}
+
+// forbidden is what becomes of a target that we may not even look at: the same table,
+// of all that the plan may need in that namespace.
+func (d *door) forbidden(c *cli.Context, e *playbooks.Engine, plan *playbooks.Plan, err error) error {
+	t := evidence.Target{Namespace: e.Conn.Namespace}
+	all, checkErr := e.Conn.Check(c.Context, t, e.AllRules(plan))
+	if checkErr != nil || len(all) == 0 {
+		return err
+	}
+	missing := slices.DeleteFunc(slices.Clone(all), func(m cluster.Missing) bool { return !m.Rule.Required })
+	if len(missing) == 0 {
+		missing = all
+	}
+	return d.missing(t, missing)
 }
 
 // missing prints what we may not do, and the YAML that would grant it.

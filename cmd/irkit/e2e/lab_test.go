@@ -166,6 +166,12 @@ func reset(t *testing.T) kubernetes.Interface {
 	if err != nil {
 		t.Fatalf("reset the scene: %v\n%s", err, out)
 	}
+	// With the namespaces' content the responder's rights went too.
+	c := exec.CommandContext(t.Context(), os.Getenv("IRKIT_E2E_APPLY"), strings.Fields(os.Getenv("IRKIT_E2E_RIGHTS"))...)
+	c.Env = append(os.Environ(), "KUBECONFIG="+admin)
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("grant the responder's rights: %v\n%s", err, out)
+	}
 	return cluster(t)
 }
 
