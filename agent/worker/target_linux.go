@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrNoTarget says that the target's process was not found.
@@ -72,4 +74,20 @@ func startTime(proc, pid string) (uint64, error) {
 		return 0, fmt.Errorf("stat of process %s has %d fields", pid, len(f))
 	}
 	return strconv.ParseUint(f[19], 10, 64)
+}
+
+// Reaches reports a target that could look into this process, or change it: one whose
+// processes can have SYS_PTRACE. All others are kept out by the worker being
+// undumpable and by its own capabilities, even when they run as the same user
+// (ptrace(2), access mode checking); they could only kill it.
+func Reaches(proc string, pid int) (bool, error) {
+	status, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "status"))
+	if err != nil {
+		return true, fmt.Errorf("read capabilities of process %d: %w", pid, err)
+	}
+	bits, err := strconv.ParseUint(field(status, "CapBnd"), 16, 64)
+	if err != nil {
+		return true, fmt.Errorf("read capabilities of process %d: %w", pid, err)
+	}
+	return bits&(1<<unix.CAP_SYS_PTRACE) != 0, nil
 }

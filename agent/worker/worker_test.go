@@ -372,3 +372,18 @@ func TestCapabilities(t *testing.T) {
 		t.Errorf("capabilities: %v", got)
 	}
 }
+
+func TestReaches(t *testing.T) {
+	proc := t.TempDir()
+	for pid, bnd := range map[string]string{"1": "00000000a80425fb", "2": "000001ffffffffff", "3": "no number"} {
+		if err := os.Mkdir(filepath.Join(proc, pid), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		_ = os.WriteFile(filepath.Join(proc, pid, "status"), []byte("Name:\tx\nCapBnd:\t"+bnd+"\n"), 0o644)
+	}
+	for pid, want := range map[int]bool{1: false, 2: true, 3: true, 4: true} {
+		if got, err := Reaches(proc, pid); got != want || (err != nil) != (pid > 2) {
+			t.Errorf("process %d: %v, %v; want %v", pid, got, err, want)
+		}
+	}
+}

@@ -18,6 +18,7 @@ import (
 
 	"irkit.dev/irkit/agent/worker"
 	"irkit.dev/irkit/collectors/inside"
+	"irkit.dev/irkit/evidence"
 )
 
 // version is set by the linker: see agent/agent.mk.
@@ -107,7 +108,11 @@ func work(ctx context.Context, args []string, out io.Writer) error {
 		o.TargetPID, o.NoTarget = worker.Target("/proc", *container, *shared)
 	}
 	if o.TargetPID != 0 {
-		o.Reader = reading{inside.New(inside.Options{TargetPID: o.TargetPID, ContainerID: *container})}
+		trust := evidence.TrustDebugger
+		if near, err := worker.Reaches("/proc", o.TargetPID); near || err != nil {
+			trust = evidence.TrustDebuggerSame
+		}
+		o.Reader = reading{inside.New(inside.Options{TargetPID: o.TargetPID, ContainerID: *container, Trust: trust})}
 	}
 	o.Cutter = cutting{target: o.TargetPID}
 	return worker.Run(ctx, o)
