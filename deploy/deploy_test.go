@@ -14,14 +14,16 @@ import (
 	"irkit.dev/irkit/cluster"
 	"irkit.dev/irkit/deploy"
 	"irkit.dev/irkit/evidence"
-	"irkit.dev/irkit/quarantine"
-	"irkit.dev/irkit/quarantine/cordon"
+	"irkit.dev/irkit/playbooks"
+	"irkit.dev/irkit/playbooks/actions"
+	"irkit.dev/irkit/playbooks/builtin"
 )
 
 var update = flag.Bool("update", false, "write rbac.yaml from the rules")
 
-const head = `# The roles of a responder who contains and releases, made from the rules in the code
-# (go test ./deploy -update). They grant nothing until they are bound:
+const head = `# The roles of a responder who contains, collects and releases: what irkit rbac prints,
+# made from the rules in the code (go test ./deploy -update). They grant nothing until
+# they are bound:
 #
 #   irkit-cluster  ClusterRoleBinding
 #   irkit-target   RoleBinding in the namespace of an incident, for its time
@@ -29,18 +31,22 @@ const head = `# The roles of a responder who contains and releases, made from th
 #
 `
 
-// rules are those of containment; what collecting needs, irkit rbac adds.
-func rules() []evidence.Rule {
-	out := append(quarantine.SurveyRules(), quarantine.ProbePodRules()...)
-	w := quarantine.Want{Case: "c"}
-	for _, l := range []quarantine.Layer{quarantine.NewNetns(nil, w, nil, 0), quarantine.NewLabel(nil, w), quarantine.NewNetpol(nil, w), quarantine.NewDetach(nil, w), cordon.New(nil)} {
-		out = append(out, l.Traits().Rules...)
+// rules are those of a whole session, as `irkit rbac` prints them.
+func rules(t *testing.T) []evidence.Rule {
+	t.Helper()
+	source, err := builtin.Source("contain")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return append(out, quarantine.ReleaseRules(quarantine.DeletePod)...)
+	plan, err := playbooks.Compile("contain", source, actions.Standard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return new(playbooks.Engine).AllRules(plan)
 }
 
 func TestRolesAreThoseOfTheRules(t *testing.T) {
-	got, err := cluster.YAML(cluster.RBAC(rules(), cluster.Grant{}))
+	got, err := cluster.YAML(cluster.RBAC(rules(t), cluster.Grant{}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,13 +26,3 @@ func SurveyRules() []evidence.Rule {
 	}
 	return out
 }
-
-// ProbePodRules are the permissions for the probe pod in irkit-system.
-func ProbePodRules() []evidence.Rule {
-	why := "measure from outside, with a pod that lives as long as the session"
-	return []evidence.Rule{
-		{Resource: "pods", Verbs: []string{"create", "get", "list", "watch", "delete"}, Scope: evidence.InSystem, Why: why},
-		{Resource: "pods", Sub: "exec", Verbs: []string{"get", "create"}, Scope: evidence.InSystem, Why: why},
-		{Resource: "pods", Sub: "log", Verbs: []string{"get"}, Scope: evidence.InSystem, Why: why},
-	}
-}
