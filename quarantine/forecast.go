@@ -148,7 +148,12 @@ func (f *forecaster) escape() {
 		}
 	}
 	var brake []string
+	hands := hands(&s.Pod.Spec)
 	for _, c := range allContainers(&s.Pod.Spec) {
+		if slices.Contains(hands, c.Name) {
+			f.add(evidence.Note, "hand-there", "", c.Name, fmt.Sprintf("ephemeral container %q is, by its name, a hand of an earlier irkit; what it may do is not counted as the target's", c.Name))
+			continue
+		}
 		if privileged(c.SecurityContext) {
 			ways = append(ways, fmt.Sprintf("container %q is privileged", c.Name))
 		}
@@ -162,6 +167,17 @@ func (f *forecaster) escape() {
 	if len(brake) > 0 {
 		f.add(evidence.Warning, "target-can-undo", LayerNetns, "", strings.Join(brake, "; ")+": it could take the cut away, which then is only a brake")
 	}
+}
+
+// hands are the ephemeral containers that carry the name of irkit's hands.
+func hands(spec *corev1.PodSpec) []string {
+	var out []string
+	for _, e := range spec.EphemeralContainers {
+		if strings.HasPrefix(e.Name, "irkit-") {
+			out = append(out, e.Name)
+		}
+	}
+	return out
 }
 
 // allContainers are the containers of every kind.

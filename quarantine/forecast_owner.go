@@ -100,7 +100,11 @@ func (f *forecaster) node() {
 		return
 	}
 	if f.s.Node.Unschedulable {
-		f.add(evidence.Note, "already-cordoned", LayerCordon, f.s.Node.Name, fmt.Sprintf("node %s is cordoned already: it is left so, now and at release", f.s.Node.Name))
+		after := "and at release"
+		if h := f.s.Quarantine; h != nil && h.Case == f.w.Case {
+			after = "and at release, unless this case cordoned it"
+		}
+		f.add(evidence.Note, "already-cordoned", LayerCordon, f.s.Node.Name, fmt.Sprintf("node %s is cordoned already: it is left so, now %s", f.s.Node.Name, after))
 		return
 	}
 	f.add(evidence.Note, "node-cordoned", LayerCordon, f.s.Node.Name, fmt.Sprintf("node %s takes no new pods; those that run there stay, and nothing is drained", f.s.Node.Name))

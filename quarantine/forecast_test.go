@@ -101,6 +101,13 @@ func TestForecast(t *testing.T) {
 		"NET_ADMIN": {pod: func(p *corev1.Pod) {
 			p.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"NET_ADMIN"}}}
 		}, codes: []string{"target-can-undo"}, not: []string{"node-reach"}},
+		"a hand of ours": {pod: func(p *corev1.Pod) {
+			p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "irkit-1",
+				SecurityContext: &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"NET_ADMIN"}}}}}}
+		}, codes: []string{"hand-there"}, not: []string{"target-can-undo"}},
+		"a debug container of someone else": {pod: func(p *corev1.Pod) {
+			p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debugger-x", SecurityContext: &corev1.SecurityContext{Privileged: &yes}}}}
+		}, codes: []string{"target-can-undo"}},
 		"a cordoned node": {scene: func(s *quarantine.Scene, _ *quarantine.Want) { s.Node.Unschedulable = true }, codes: []string{"already-cordoned"}, not: []string{"node-cordoned"}},
 		"an unknown node": {scene: func(s *quarantine.Scene, _ *quarantine.Want) { s.Node = nil }, codes: []string{"node-unknown"}, refused: []string{"cordon"}},
 		"a budget at its limit": {scene: func(s *quarantine.Scene, _ *quarantine.Want) {
