@@ -25,13 +25,12 @@ func (s *session) finish(ctx context.Context) error {
 	ctx, done := detached(ctx, sealLimit)
 	defer done()
 	s.Progress("sealing %d entries", len(s.bag.Entries()))
-	s.result.Verdict = s.site.Watch.Verdict()
 	described := s.describe()
 	if err := s.endHands(ctx); err != nil {
 		s.Progress("%v", err)
 	}
 	if err := s.tags(ctx, described); err != nil {
-		return fmt.Errorf("describe bundle: %w", err)
+		s.fail(fmt.Errorf("describe bundle: %w", err)) // it is evidence without that, too
 	}
 	return s.seal(ctx)
 }

@@ -15,43 +15,44 @@ import (
 
 // Hands are the footholds of one session: one beside each regular container, or one
 // for all where the pod shares its PID namespace, and the probe pod. Each is started
-// when it is first asked for, once; who asks again gets the same answer. Safe for
-// concurrent use.
+// when it is first asked for, once; who asks again gets the same answer, but where the
+// start was ended by the context of who asked. Safe for concurrent use.
 type Hands struct {
-	host   debugger.Host
-	target evidence.Target
-	pod    *corev1.Pod
+	starter Starter
+	pod     *corev1.Pod
 
 	mu    sync.Mutex
 	slots map[string]*slot
-	probe *slot
 }
 
 type slot struct {
 	ready chan struct{}
-	hand  *debugger.Hand
+	hand  Hand
 	err   error
 }
 
+// outside is the slot of the probe pod; no container has that name (RFC 1123).
+const outside = "(probe pod)"
+
 // NewHands prepares the footholds beside a pod; nothing is started.
-func NewHands(host debugger.Host, target evidence.Target, pod *corev1.Pod) *Hands {
-	return &Hands{host: host, target: target, pod: pod, slots: map[string]*slot{}}
+func NewHands(starter Starter, pod *corev1.Pod) *Hands {
+	return &Hands{starter: starter, pod: pod, slots: map[string]*slot{}}
 }
 
 // Beside is the hand beside a regular container.
-func (h *Hands) Beside(ctx context.Context, container string) (*debugger.Hand, error) {
-	if h.sharesPIDs() {
+func (h *Hands) Beside(ctx context.Context, container string) (Hand, error) {
+	if sharesPIDs(h.pod) {
 		container = h.Containers()[0]
 	}
-	return h.start(ctx, container, nil)
+	return h.start(ctx, container, func() (Hand, error) { return h.starter.Beside(ctx, container) })
 }
 
 // Cutter is a hand that can make the cut: beside the first regular container that
 // lets one start.
-func (h *Hands) Cutter(ctx context.Context) (*debugger.Hand, error) {
+func (h *Hands) Cutter(ctx context.Context) (Hand, error) {
 	var errs []error
 	for _, name := range h.Containers() {
-		hand, err := h.start(ctx, name, nil)
+		hand, err := h.Beside(ctx, name)
 		switch {
 		case err == nil && hand.Info().Profile.Cuts():
 			return hand, nil
@@ -60,7 +61,7 @@ func (h *Hands) Cutter(ctx context.Context) (*debugger.Hand, error) {
 		default:
 			errs = append(errs, err)
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || sharesPIDs(h.pod) {
 			break
 		}
 	}
@@ -76,38 +77,32 @@ func refusals(all []debugger.Refusal) string {
 }
 
 // Probe is the hand in the probe pod, outside of the target.
-func (h *Hands) Probe(ctx context.Context) (*debugger.Hand, error) {
-	h.mu.Lock()
-	s := h.probe
-	first := s == nil
-	if first {
-		s = &slot{ready: make(chan struct{})}
-		h.probe = s
-	}
-	h.mu.Unlock()
-	if first {
-		s.hand, s.err = debugger.StartProbePod(ctx, debugger.ProbeOptions{Host: h.host})
-		close(s.ready)
-	}
-	return s.wait(ctx)
+func (h *Hands) Probe(ctx context.Context) (Hand, error) {
+	return h.start(ctx, outside, func() (Hand, error) { return h.starter.Probe(ctx) })
 }
 
-func (h *Hands) start(ctx context.Context, container string, profiles []debugger.Profile) (*debugger.Hand, error) {
+func (h *Hands) start(ctx context.Context, name string, start func() (Hand, error)) (Hand, error) {
 	h.mu.Lock()
-	s, there := h.slots[container]
+	s, there := h.slots[name]
 	if !there {
 		s = &slot{ready: make(chan struct{})}
-		h.slots[container] = s
+		h.slots[name] = s
 	}
 	h.mu.Unlock()
-	if !there {
-		s.hand, s.err = debugger.Start(ctx, debugger.Options{Host: h.host, Target: h.target, Container: container, Profiles: profiles})
-		close(s.ready)
+	if there {
+		return s.wait(ctx)
 	}
-	return s.wait(ctx)
+	s.hand, s.err = start()
+	if s.err != nil && ctx.Err() != nil {
+		h.mu.Lock()
+		delete(h.slots, name) // a step's time was over: the next step may still have it
+		h.mu.Unlock()
+	}
+	close(s.ready)
+	return s.hand, s.err
 }
 
-func (s *slot) wait(ctx context.Context) (*debugger.Hand, error) {
+func (s *slot) wait(ctx context.Context) (Hand, error) {
 	select {
 	case <-s.ready:
 		return s.hand, s.err
@@ -135,22 +130,21 @@ func (h *Hands) Ordinal(container string) string {
 	return "pod"
 }
 
-func (h *Hands) sharesPIDs() bool {
-	return h.pod.Spec.HostPID || h.pod.Spec.ShareProcessNamespace != nil && *h.pod.Spec.ShareProcessNamespace
+// sharesPIDs reports a pod in which one hand sees the processes of all containers.
+func sharesPIDs(pod *corev1.Pod) bool {
+	return pod.Spec.HostPID || pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace
 }
 
-// Started are the hands that stand now, for the record of what was altered.
-func (h *Hands) Started() []*debugger.Hand {
+// Started are the hands that stand now, for the record of what was altered: those beside
+// the target in spec order, then the probe pod's.
+func (h *Hands) Started() []Hand {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var out []*debugger.Hand
-	for _, name := range h.Containers() {
+	var out []Hand
+	for _, name := range append(h.Containers(), outside) {
 		if s := h.slots[name]; s != nil && s.done() && s.err == nil {
 			out = append(out, s.hand)
 		}
-	}
-	if h.probe != nil && h.probe.done() && h.probe.err == nil {
-		out = append(out, h.probe.hand)
 	}
 	return out
 }
@@ -177,12 +171,10 @@ func (h *Hands) Close(ctx context.Context, keepCutter bool) error {
 		}
 	}
 	h.mu.Lock()
-	probe := h.probe
+	_, asked := h.slots[outside]
 	h.mu.Unlock()
-	if probe != nil {
-		if err := debugger.DeleteProbePod(ctx, debugger.ProbeOptions{Host: h.host}); err != nil {
-			errs = append(errs, err)
-		}
+	if asked {
+		errs = append(errs, h.starter.EndProbe(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -25,7 +25,8 @@ type Journal struct {
 	// those that were made.
 	audit  func(context.Context) (context.Context, func() []string)
 	action evidence.Action // of the writes; ActReleased while releasing
-	stamp  func(*evidence.Record)
+	// Actor stands in every record; nil where the first record of the run says it.
+	Actor *evidence.Actor
 	// Room is asked for when the disk is full, once it is the log itself that finds no
 	// place; nil: there is none to give.
 	Room func() error
@@ -35,59 +36,16 @@ type Journal struct {
 	said map[string]*sync.Mutex // one write of a change at a time
 }
 
-// NewJournal continues a log whose earlier records are given; stamp fills in what
-// every record of the session carries.
-func NewJournal(log Log, earlier []evidence.Record, audit func(context.Context) (context.Context, func() []string), stamp func(*evidence.Record)) *Journal {
+// NewJournal continues a log whose earlier records are given.
+func NewJournal(log Log, earlier []evidence.Record, audit func(context.Context) (context.Context, func() []string)) *Journal {
 	return &Journal{
-		log: log, audit: audit, stamp: stamp, action: evidence.ActIsolated,
+		log: log, audit: audit, action: evidence.ActIsolated,
 		did: StandingChanges(earlier), said: map[string]*sync.Mutex{},
 	}
 }
 
-// StandingChanges are the changes that were made and not released since, by ID, with what
-// their write answered.
-func StandingChanges(records []evidence.Record) map[string]json.RawMessage {
-	did := map[string]json.RawMessage{}
-	for _, r := range records {
-		if r.Change == nil || r.Phase != evidence.Did {
-			continue
-		}
-		if r.Action == evidence.ActReleased {
-			delete(did, strings.TrimPrefix(r.Change.ID, releasePrefix))
-			continue
-		}
-		did[r.Change.ID] = answerOf(r)
-	}
-	return did
-}
-
-// Releasing is the same journal for the writes that undo: a change is released once,
-// and its did record is of the action released.
-func (j *Journal) Releasing(earlier []evidence.Record) *Journal {
-	undone := map[string]json.RawMessage{}
-	for _, r := range earlier {
-		switch {
-		case r.Change == nil || r.Phase != evidence.Did:
-		case r.Action == evidence.ActReleased:
-			undone[r.Change.ID] = answerOf(r)
-		default: // made again since: so is every step of its undoing
-			for id := range undone {
-				if strings.HasPrefix(id, releasePrefix+r.Change.ID) {
-					delete(undone, id)
-				}
-			}
-		}
-	}
-	return &Journal{
-		log: j.log, audit: j.audit, stamp: j.stamp, action: evidence.ActReleased,
-		did: undone, said: map[string]*sync.Mutex{},
-	}
-}
-
+// answerKey is where a did record keeps what its write answered.
 const answerKey = "answer"
-
-// releasePrefix makes the ID of the write that undoes a change out of the change's.
-const releasePrefix = "release:"
 
 func answerOf(r evidence.Record) json.RawMessage {
 	v, there := r.Data[answerKey]
@@ -137,7 +95,9 @@ func (j *Journal) Do(ctx context.Context, c evidence.Change, act func(context.Co
 
 // Note writes a record that is no write, or one phase of a write.
 func (j *Journal) Note(ctx context.Context, r evidence.Record) error {
-	j.stamp(&r)
+	if r.Actor == nil {
+		r.Actor = j.Actor
+	}
 	_, _, err := j.log.Append(ctx, r)
 	if err != nil && errors.Is(err, syscall.ENOSPC) && j.Room != nil {
 		if room := j.Room(); room != nil {
@@ -146,6 +106,18 @@ func (j *Journal) Note(ctx context.Context, r evidence.Record) error {
 		_, _, err = j.log.Append(ctx, r)
 	}
 	return err
+}
+
+// Measured writes a verdict. It is the session's word on what was seen, and so is written
+// after an interrupt, too. faults say what could not be measured.
+func (j *Journal) Measured(ctx context.Context, v evidence.Verdict, faults ...error) error {
+	r := evidence.Record{Action: evidence.ActMeasured, Result: string(v.State), Note: strings.Join(v.Why, "; ")}
+	for _, err := range faults {
+		if err != nil {
+			r.Errors = append(r.Errors, err.Error())
+		}
+	}
+	return j.Note(context.WithoutCancel(ctx), r)
 }
 
 func (j *Journal) actionOf(c evidence.Change) evidence.Action {

@@ -20,6 +20,7 @@ type Order struct {
 	Plan      *Plan
 	Skip      []string // layers that shall not be applied here
 	KeepOwner bool
+	Force     bool // also where another case's mark is on the target; it is put back at release
 	Allow     []evidence.Allow
 	Canaries  []evidence.Probe // further probes from inside
 	Authority evidence.Authority
@@ -46,6 +47,7 @@ type Engine struct {
 	Tool     evidence.Tool
 	Actor    evidence.Actor
 	Binary   func(arch string) ([]byte, error)
+	Starter  func(debugger.Host, evidence.Target) Starter // of hands; nil: Debugging
 	Now      func() time.Time
 	Progress func(format string, args ...any)
 }

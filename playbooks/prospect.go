@@ -66,7 +66,7 @@ func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
 		p.Needs = join(p.Needs, b.Needs())
 		p.Steps = append(p.Steps, o.Plan.Steps[i].ID)
 	}
-	p.Want = quarantine.Want{Layers: without(p.Needs.Layers, o.Skip), Case: o.Case, KeepOwner: o.KeepOwner, Allow: o.Allow, Sign: e.sign}
+	p.Want = quarantine.Want{Layers: without(p.Needs.Layers, o.Skip), Case: o.Case, KeepOwner: o.KeepOwner, Allow: o.Allow, Force: o.Force, Sign: e.sign}
 	layers := e.layers(nil, p.Want, nil)
 	p.Rules = Rules(p.Needs, layers)
 	missing, err := e.Conn.Check(ctx, o.Target, p.Rules)
@@ -111,9 +111,8 @@ func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
 // change, once admission has said which profile it takes.
 func handChanges(o Order) []evidence.Change {
 	var out []evidence.Change
-	shared := o.Pod.Spec.HostPID || o.Pod.Spec.ShareProcessNamespace != nil && *o.Pod.Spec.ShareProcessNamespace
 	for i, c := range o.Pod.Spec.Containers {
-		if shared && i > 0 {
+		if i > 0 && sharesPIDs(o.Pod) {
 			break
 		}
 		out = append(out, evidence.Change{

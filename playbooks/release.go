@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,44 +53,12 @@ func (e *Engine) LookRelease(ctx context.Context, caseID string, mode quarantine
 	return p, err
 }
 
-// begun are the containment changes that stand or may stand: those with an intend
-// that was not released since, with what their write answered.
-func begun(records []evidence.Record) []quarantine.Done {
-	var order []string
-	open := map[string]quarantine.Done{}
-	for _, r := range records {
-		if r.Change == nil || r.Action == evidence.ActHand {
-			continue
-		}
-		id := strings.TrimPrefix(r.Change.ID, releasePrefix)
-		switch {
-		case r.Action == evidence.ActReleased && r.Phase == evidence.Did:
-			delete(open, id)
-		case r.Action == evidence.ActReleased:
-		case r.Phase == evidence.Intend:
-			if _, there := open[id]; !there {
-				order = append(order, id)
-				open[id] = quarantine.Done{Change: *r.Change}
-			}
-		case r.Phase == evidence.Did:
-			open[id] = quarantine.Done{Change: *r.Change, Data: answerOf(r)}
-		}
-	}
-	var out []quarantine.Done
-	for _, id := range order {
-		if d, there := open[id]; there {
-			out = append(out, d)
-			delete(open, id)
-		}
-	}
-	return out
-}
-
 // Release carries a parole out. An unsealed case must be sealed first (see Reseal). What
 // fails is told and the rest is still tried, but for labels, which come last and only
 // when the pod is ready or ask says so.
 func (e *Engine) Release(ctx context.Context, o Order, p Parole, ask func(string) bool) (ReleaseResult, error) {
 	out := ReleaseResult{Case: p.History.Case, Residue: p.Plan.Residue, Kept: p.Plan.Kept}
+	o.Case, o.Target, o.Pod = p.History.Case, p.History.Target, p.Live
 	dir := e.Cases.Dir(p.History.Case)
 	lock, err := custody.LockCase(dir)
 	if err != nil {
@@ -113,10 +80,11 @@ func (e *Engine) Release(ctx context.Context, o Order, p Parole, ask func(string
 		return out, err
 	}
 	defer log.Close()
-	journal := NewJournal(log, p.History.Records, cluster.WithAudit, func(r *evidence.Record) { r.Actor = &e.Actor })
+	journal := NewJournal(log, p.History.Records, cluster.WithAudit)
+	journal.Actor = &e.Actor
 	r := &releasing{Engine: e, parole: p, ask: ask, out: &out, journal: journal.Releasing(p.History.Records)}
 	if p.Live != nil {
-		r.hands = NewHands(e.host(o, key, journal), p.History.Target, p.Live)
+		r.hands = e.hands(o, key, journal)
 	}
 	r.layers = e.layers(r, quarantine.Want{Case: p.History.Case, Sign: e.sign}, nil)
 	r.name()
@@ -138,9 +106,9 @@ func (r *releasing) name() {
 		if s.Undo == nil {
 			continue
 		}
-		r.ids[i] = releasePrefix + s.Undo.ID
+		r.ids[i] = undoPrefix + s.Undo.ID
 		if left[s.Undo.ID]--; left[s.Undo.ID] > 0 {
-			r.ids[i] += fmt.Sprintf("#%d", left[s.Undo.ID])
+			r.ids[i] += fmt.Sprintf("%s%d", undoPart, left[s.Undo.ID])
 		}
 	}
 }
@@ -241,13 +209,9 @@ func (r *releasing) Open(context.Context, evidence.Target, agent.Opening) (agent
 }
 
 // Lift implements quarantine.Hands.
-func (r *releasing) Lift(ctx context.Context, _ evidence.Target, caseID string) error {
+func (r *releasing) Lift(ctx context.Context, t evidence.Target, caseID string) error {
 	if r.hands == nil {
 		return nil // the pod is gone, and its network namespace with it
 	}
-	hand, err := r.hands.Cutter(ctx)
-	if err != nil {
-		return fmt.Errorf("%w: %w", agent.ErrGone, err)
-	}
-	return hand.Lift(ctx, caseID)
+	return r.hands.Lift(ctx, t, caseID)
 }

@@ -40,7 +40,9 @@ func (e *Engine) Reseal(ctx context.Context, caseID string) (digest evidence.Dig
 		return digest, err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	journal := NewJournal(log, h.Records, cluster.WithAudit, func(*evidence.Record) {})
+	journal := NewJournal(log, h.Records, cluster.WithAudit)
+	journal.Actor = &e.Actor
+	journal.Room = w.FreeReserve
 	if err := journal.Note(ctx, evidence.Record{Action: evidence.ActRecovered, Actor: &e.Actor, Tool: &e.Tool, Note: "the session ended before it sealed; sealed now with what is here"}); err != nil {
 		return digest, err
 	}

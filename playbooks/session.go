@@ -34,6 +34,9 @@ type Result struct {
 	Report      string            `json:"report"`
 }
 
+// ErrOtherTarget refuses a case that is of another pod: nothing was changed.
+var ErrOtherTarget = errors.New("case is of another pod")
+
 // session is one run of a plan against one target.
 type session struct {
 	*Engine
@@ -59,6 +62,7 @@ func (e *Engine) Run(ctx context.Context, o Order, look Prospect) (Result, error
 	}
 	s.steps(ctx)
 	s.result.Interrupted = ctx.Err() != nil
+	s.judge(ctx)
 	err := s.finish(ctx)
 	if err == nil && o.OpenStore != nil && !s.result.Interrupted {
 		s.store(ctx)
@@ -85,22 +89,25 @@ func (s *session) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if history.Target.UID != "" && history.Target != s.order.Target {
-		return fmt.Errorf("case %s is of pod %s (uid %s), not of this one (uid %s)", s.order.Case, history.Target, history.Target.UID, s.order.Target.UID)
+	// A pod's UID is its own in every cluster; its node, and how the cluster is known to us,
+	// may have come later.
+	if was := history.Target; was.UID != "" && was.UID != s.order.Target.UID {
+		return fmt.Errorf("go on with case %s for pod %s (uid %s): it is of %s (uid %s): %w",
+			s.order.Case, s.order.Target, s.order.Target.UID, was, was.UID, ErrOtherTarget)
 	}
 	if err := s.openBag(ctx, history); err != nil {
 		return err
 	}
 	s.result.Bundle = s.bag.Dir()
-	journal := NewJournal(s.log, history.Records, cluster.WithAudit, s.stamp)
+	journal := NewJournal(s.log, history.Records, cluster.WithAudit)
 	journal.Room = s.bag.FreeReserve
 	s.site = &Site{
 		Conn: s.Conn, Look: s.look, Want: s.look.Want, Journal: journal, Key: key, Order: s.order, Now: s.Now, Progress: s.Progress,
-		Hands: NewHands(s.host(s.order, key, journal), s.order.Target, s.order.Pod),
+		Hands: s.hands(s.order, key, journal),
 		Watch: NewWatch(s.look.Scene, s.began),
 		Have:  s.bag.Entries(),
 	}
-	s.site.layers = s.layers(s.site.Hands, s.look.Want, s.look.Targets.Inside)
+	s.site.Layers = s.layers(s.site.Hands, s.look.Want, s.look.Targets.Inside)
 	return s.opened(ctx, journal)
 }
 
@@ -149,9 +156,6 @@ func (s *session) opened(ctx context.Context, j *Journal) error {
 	return nil
 }
 
-// stamp is what every record carries; the first record of a run says it at length.
-func (s *session) stamp(*evidence.Record) {}
-
 // steps runs the plan. What a failure means for the rest is the step's own word.
 func (s *session) steps(ctx context.Context) {
 	for i, step := range s.order.Plan.Steps {
@@ -178,15 +182,34 @@ func (s *session) step(ctx context.Context, step Step, b Blueprint) error {
 	r := evidence.Record{Action: evidence.ActStep, Step: step.ID, Result: "ok", Note: out.Summary}
 	if err != nil {
 		r.Result, r.Errors = "failed", []string{err.Error()}
-		s.result.Failed = append(s.result.Failed, fmt.Sprintf("step %s: %v", step.ID, err))
-		s.Progress("step %s failed: %v", step.ID, err)
+		s.fail(fmt.Errorf("step %s: %w", step.ID, err))
 	} else if out.Summary != "" {
 		s.Progress("step %s: %s", step.ID, out.Summary)
 	}
 	if note := s.site.Journal.Note(context.WithoutCancel(ctx), r); note != nil {
-		s.result.Failed = append(s.result.Failed, note.Error())
+		s.fail(fmt.Errorf("record step %s: %w", step.ID, note))
 	}
 	return err
+}
+
+// judge sees to it that whoever asked for isolation gets a verdict: where no step gave one,
+// it is made of what was seen by then.
+func (s *session) judge(ctx context.Context) {
+	s.result.Verdict = s.site.Watch.Verdict()
+	if s.result.Verdict != nil || len(s.look.Want.Layers) == 0 {
+		return
+	}
+	v := s.site.Watch.Judge(s.Now())
+	s.result.Verdict = &v
+	if err := s.site.Journal.Measured(ctx, v); err != nil {
+		s.fail(err)
+	}
+}
+
+// fail notes what went wrong and does not end the session.
+func (s *session) fail(err error) {
+	s.result.Failed = append(s.result.Failed, err.Error())
+	s.Progress("%v", err)
 }
 
 func (s *session) close() error {

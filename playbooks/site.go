@@ -27,14 +27,12 @@ type Site struct {
 	Progress func(format string, args ...any)
 	// Have are the entries that an earlier run of this bag brought in.
 	Have []evidence.Entry
+	// Layers are those of quarantine, by name, bound to this session's hands.
+	Layers map[string]quarantine.Layer
 
-	layers  map[string]quarantine.Layer
 	mu      sync.Mutex
 	altered []evidence.Alteration
 }
-
-// Layer is one layer of quarantine, or nil when there is none of that name.
-func (s *Site) Layer(name string) quarantine.Layer { return s.layers[name] }
 
 // Wants reports whether a layer is to be applied here.
 func (s *Site) Wants(name string) bool {

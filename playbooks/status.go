@@ -22,7 +22,7 @@ type Standing struct {
 	Target   evidence.Target     `json:"target"`
 	Bags     []BagStanding       `json:"bundles"`
 	Changes  []string            `json:"changes_standing"`      // made, and not released
-	Unsure   []string            `json:"changes_unsure"`        // begun, with no answer: a crash in between
+	Unsure   []string            `json:"changes_unsure"`        // made or undone perhaps: it was begun, and no answer is there
 	Released bool                `json:"released"`              // as a whole
 	LastStep string              `json:"last_record,omitempty"` // what the log says last
 	LastTime time.Time           `json:"last_time,omitzero"`
@@ -54,8 +54,11 @@ func (c Cases) Recall(caseID string) (Standing, error) {
 	for _, b := range h.Bags {
 		s.Bags = append(s.Bags, BagStanding{ID: b.ID, Sealed: b.Sealed})
 	}
-	did := StandingChanges(h.Records)
-	for _, d := range begun(h.Records) {
+	did, stand := StandingChanges(h.Records), begun(h.Records)
+	if s.Released { // also by the pod's end: what was on it is gone with it
+		stand = nil
+	}
+	for _, d := range stand {
 		said := d.Change.Layer + ": " + d.Change.Object.String()
 		if _, sure := did[d.Change.ID]; sure {
 			s.Changes = append(s.Changes, said)

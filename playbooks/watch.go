@@ -85,7 +85,9 @@ func (w *Watch) Verdict() *evidence.Verdict {
 func (w *Watch) Measurements() quarantine.Measurements {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.m
+	m := w.m
+	m.Applied = slices.Clone(m.Applied) // the only list that is written to in place
+	return m
 }
 
 // quick bounds a probe that is expected to fail by being dropped.

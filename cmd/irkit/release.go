@@ -84,7 +84,6 @@ func (d *door) releasePod(c *cli.Context) error {
 		}
 	}
 	parole.History.HandOf(&o)
-	o.Target, o.Pod = parole.History.Target, parole.Live
 	result, err := engine.Release(c.Context, o, parole, func(q string) bool { return c.Bool("force") || d.ask(q) })
 	return d.tellRelease(c, result, err)
 }

@@ -72,42 +72,60 @@ func (i *isolating) Run(ctx context.Context, t evidence.Target, _ evidence.Sink)
 	all.Go(func() { i.layer(ctx, quarantine.LayerCordon) })
 	all.Go(func() {
 		var labels sync.WaitGroup
+		marked := true
 		labels.Go(func() { i.layer(ctx, quarantine.LayerNetpol) })
-		labels.Go(func() { i.layer(ctx, quarantine.LayerLabel) })
+		labels.Go(func() { marked = i.layer(ctx, quarantine.LayerLabel) })
 		labels.Wait()
-		i.layer(ctx, quarantine.LayerDetach)
+		if marked {
+			i.layer(ctx, quarantine.LayerDetach)
+		} else {
+			i.became(quarantine.LayerDetach, errUnmarked)
+		}
 	})
 	all.Wait()
 	slices.Sort(i.held)
 	return playbooks.Outcome{Summary: "applied: " + strings.Join(i.held, ", ")}, errors.Join(i.errs...)
 }
 
-// layer applies one layer's changes in order, each through the journal.
-func (i *isolating) layer(ctx context.Context, name string) {
-	look := i.site.Look
-	if !slices.Contains(i.layers, name) || slices.Contains(look.Forecast.Refused, name) {
-		return
+var errUnmarked = errors.New("not tried: the quarantine label is not on")
+
+// layer applies one layer's changes in order, each through the journal, and says whether
+// nothing went wrong.
+func (i *isolating) layer(ctx context.Context, name string) bool {
+	layer := i.site.Layers[name]
+	if !i.wants(name) || layer == nil {
+		return true
 	}
-	layer := i.site.Layer(name)
-	if layer == nil {
-		return
+	return i.became(name, i.apply(ctx, layer, i.site.Look.ChangesOf(name)))
+}
+
+// wants: this step asks for the layer, and the order and the scene let it be.
+func (i *isolating) wants(name string) bool {
+	return slices.Contains(i.layers, name) && i.site.Wants(name)
+}
+
+// became keeps what became of a layer, and tells it.
+func (i *isolating) became(name string, err error) bool {
+	if !i.wants(name) {
+		return true
 	}
-	err := i.apply(ctx, layer, look.ChangesOf(name))
 	applied := quarantine.Applied{Layer: name, At: i.site.Now()}
-	i.mu.Lock()
 	if err != nil {
 		applied.Error = err.Error()
-		if name == quarantine.LayerCordon { // optional: the lack of it warns
-			i.site.Progress("cordon: %v", err)
-		} else {
-			i.errs = append(i.errs, fmt.Errorf("layer %s: %w", name, err))
-		}
-	} else {
+	}
+	i.site.Watch.Applied(applied)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	switch {
+	case err == nil:
 		i.held = append(i.held, name)
 		i.site.Progress("%s holds", name)
+	case name == quarantine.LayerCordon: // optional: the lack of it warns
+		i.site.Progress("cordon: %v", err)
+	default:
+		i.errs = append(i.errs, fmt.Errorf("layer %s: %w", name, err))
 	}
-	i.mu.Unlock()
-	i.site.Watch.Applied(applied)
+	return err == nil
 }
 
 func (i *isolating) apply(ctx context.Context, layer quarantine.Layer, changes []evidence.Change) error {

@@ -2,7 +2,7 @@ package actions
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -37,46 +37,51 @@ type measuring struct {
 	site *playbooks.Site
 }
 
-func (m measuring) Run(ctx context.Context, t evidence.Target, _ evidence.Sink) (playbooks.Outcome, error) {
+func (m measuring) Run(ctx context.Context, _ evidence.Target, _ evidence.Sink) (playbooks.Outcome, error) {
 	inside, insideErr := m.site.Hands.Cutter(ctx)
 	outside, outsideErr := m.site.Hands.Probe(ctx)
-	targets, from := m.site.Look.Targets, ""
+	look := m.site.Look
+	targets, from := look.Targets.Listening(look.Scene, m.site.Watch.Measurements().FlowsBefore), ""
 	if outsideErr == nil {
 		from = outside.Info().Addr
 	}
+	err := m.rounds(ctx, func() error {
+		return m.site.Watch.Round(ctx, hand(inside, insideErr), hand(outside, outsideErr), from, targets)
+	})
+	if restarted, live := m.site.Restarts(ctx); live == nil {
+		m.site.Watch.Restarted(restarted)
+	}
+	v := m.site.Watch.Judge(m.site.Now())
+	note := m.site.Journal.Measured(ctx, v, insideErr, outsideErr, err)
+	return playbooks.Outcome{Summary: "verdict " + string(v.State)}, errors.Join(err, note)
+}
+
+// rounds measures until there is nothing more to learn, or the time is over.
+func (m measuring) rounds(ctx context.Context, round func() error) error {
 	began := m.site.Now()
-	within := min(m.within, quarantine.Patience(m.site.Look.Scene))
-	told := began
-	var err error
+	within, told := min(m.within, quarantine.Patience(m.site.Look.Scene)), began
 	for {
-		err = m.site.Watch.Round(ctx, hand(inside, insideErr), hand(outside, outsideErr), from, targets)
-		if err != nil || m.site.Watch.Settled() || !m.site.Watch.Tells() || !m.site.Wants(quarantine.LayerNetpol) || m.site.Now().Sub(began) >= within {
-			break
+		if err := round(); err != nil {
+			return err
 		}
-		if now := m.site.Now(); now.Sub(told) >= 5*time.Second {
+		now := m.site.Now()
+		if m.site.Watch.Settled() || !m.site.Watch.Tells() || !m.site.Wants(quarantine.LayerNetpol) || now.Sub(began) >= within {
+			return nil
+		}
+		if now.Sub(told) >= 5*time.Second {
 			told = now
 			m.site.Progress("measuring: the policy by itself still lets traffic pass (%d s of at most %d)", int(now.Sub(began).Seconds()), int(within.Seconds()))
 		}
 		select {
 		case <-ctx.Done():
-			return playbooks.Outcome{}, ctx.Err()
+			return ctx.Err()
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
-	if restarted, live := m.site.Restarts(ctx); live == nil {
-		m.site.Watch.Restarted(restarted)
-	}
-	v := m.site.Watch.Judge(m.site.Now())
-	if note := m.site.Journal.Note(context.WithoutCancel(ctx), evidence.Record{
-		Action: evidence.ActMeasured, Result: string(v.State), Note: fmt.Sprint(v.Why),
-	}); note != nil {
-		return playbooks.Outcome{}, note
-	}
-	return playbooks.Outcome{Summary: "verdict " + string(v.State)}, err
 }
 
 // hand turns a hand that could not be had into none at all.
-func hand(h agent.Hand, err error) agent.Hand {
+func hand(h playbooks.Hand, err error) agent.Hand {
 	if err != nil {
 		return nil
 	}

@@ -1,0 +1,102 @@
+package playbooks
+
+import (
+	"encoding/json"
+	"strings"
+	"sync"
+
+	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/quarantine"
+)
+
+// What a custody log tells of the changes it records. A session may have been ended at
+// any record, so an intend alone says: perhaps.
+
+// StandingChanges are the changes that surely stand, by ID, with what their write
+// answered: made, and their undoing not so much as begun since.
+func StandingChanges(records []evidence.Record) map[string]json.RawMessage {
+	did := map[string]json.RawMessage{}
+	for _, r := range records {
+		switch {
+		case r.Change == nil:
+		case r.Action == evidence.ActReleased && r.Phase == evidence.Intend:
+			id, _ := undoneBy(r.Change.ID)
+			delete(did, id)
+		case r.Action != evidence.ActReleased && r.Phase == evidence.Did:
+			did[r.Change.ID] = answerOf(r)
+		}
+	}
+	return did
+}
+
+// begun are the containment changes that stand or may stand: those with an intend
+// that was not released since, with what their write answered.
+func begun(records []evidence.Record) []quarantine.Done {
+	var order []string
+	open := map[string]quarantine.Done{}
+	for _, r := range records {
+		if r.Change == nil || r.Action == evidence.ActHand {
+			continue
+		}
+		id := r.Change.ID
+		switch {
+		case r.Action == evidence.ActReleased:
+			if of, whole := undoneBy(id); whole && r.Phase == evidence.Did {
+				delete(open, of)
+			}
+		case r.Phase == evidence.Intend:
+			if _, there := open[id]; !there {
+				order = append(order, id)
+				open[id] = quarantine.Done{Change: *r.Change}
+			}
+		case r.Phase == evidence.Did:
+			open[id] = quarantine.Done{Change: *r.Change, Data: answerOf(r)}
+		}
+	}
+	var out []quarantine.Done
+	for _, id := range order {
+		if d, there := open[id]; there {
+			out = append(out, d)
+			delete(open, id)
+		}
+	}
+	return out
+}
+
+// Releasing is the same journal for the writes that undo: a change is released once,
+// and its did record is of the action released. A change that was begun again since may
+// stand again, and so every step of its undoing is to be made again.
+func (j *Journal) Releasing(earlier []evidence.Record) *Journal {
+	undone := map[string]json.RawMessage{}
+	for _, r := range earlier {
+		switch {
+		case r.Change == nil:
+		case r.Action == evidence.ActReleased && r.Phase == evidence.Did:
+			undone[r.Change.ID] = answerOf(r)
+		case r.Action != evidence.ActReleased:
+			for id := range undone {
+				if of, _ := undoneBy(id); of == r.Change.ID {
+					delete(undone, id)
+				}
+			}
+		}
+	}
+	return &Journal{
+		log: j.log, audit: j.audit, Actor: j.Actor, Room: j.Room, action: evidence.ActReleased,
+		did: undone, said: map[string]*sync.Mutex{},
+	}
+}
+
+// The write that undoes a change has an ID made of the change's. Where that takes several
+// writes, all but the last have a number behind.
+const (
+	undoPrefix = "release:"
+	undoPart   = "#"
+)
+
+// undoneBy is the ID of the change that a write of action released undoes, and whether the
+// change is undone with it.
+func undoneBy(id string) (of string, whole bool) {
+	of, _, part := strings.Cut(strings.TrimPrefix(id, undoPrefix), undoPart)
+	return of, !part
+}

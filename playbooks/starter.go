@@ -1,0 +1,65 @@
+package playbooks
+
+import (
+	"context"
+
+	"irkit.dev/irkit/agent"
+	"irkit.dev/irkit/agent/debugger"
+	"irkit.dev/irkit/evidence"
+)
+
+// Hand is a hand where it sits: beside the target, or in the probe pod.
+type Hand interface {
+	agent.Hand
+	Info() debugger.Info
+	Transport() debugger.Transport
+}
+
+// Starter starts footholds. Each start is a write that it makes known to the Recorder
+// which it was made with; one that stands already is taken over.
+type Starter interface {
+	// Beside starts a hand beside a regular container of the target.
+	Beside(ctx context.Context, container string) (Hand, error)
+	// Probe starts the hand outside of the target.
+	Probe(ctx context.Context) (Hand, error)
+	// EndProbe takes away what Probe made, and is harmless when there is nothing.
+	EndProbe(ctx context.Context) error
+}
+
+// debugging starts hands in ephemeral containers, and a probe pod.
+type debugging struct {
+	host   debugger.Host
+	target evidence.Target
+}
+
+// Debugging is the Starter of every engine that names no other.
+func Debugging(host debugger.Host, target evidence.Target) Starter { return debugging{host, target} }
+
+func (d debugging) Beside(ctx context.Context, container string) (Hand, error) {
+	h, err := debugger.Start(ctx, debugger.Options{Host: d.host, Target: d.target, Container: container})
+	if err != nil {
+		return nil, err // and not a nil hand in an interface
+	}
+	return h, nil
+}
+
+func (d debugging) Probe(ctx context.Context) (Hand, error) {
+	h, err := debugger.StartProbePod(ctx, debugger.ProbeOptions{Host: d.host})
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+func (d debugging) EndProbe(ctx context.Context) error {
+	return debugger.DeleteProbePod(ctx, debugger.ProbeOptions{Host: d.host})
+}
+
+// hands are the footholds of one run. Nothing is started.
+func (e *Engine) hands(o Order, key Key, recorder evidence.Recorder) *Hands {
+	start := e.Starter
+	if start == nil {
+		start = Debugging
+	}
+	return NewHands(start(e.host(o, key, recorder), o.Target), o.Pod)
+}
