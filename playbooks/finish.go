@@ -104,7 +104,7 @@ func (s *session) store(ctx context.Context) {
 		s.result.StoreError = err.Error()
 		return
 	}
-	receipt, err := s.upload(ctx, s.Cases.Dir(s.order.Case), s.order.Case, s.bag.ID(), store)
+	receipt, err := s.Upload(ctx, s.bag.Dir(), store)
 	if err != nil {
 		s.result.StoreError = err.Error()
 		return

@@ -67,6 +67,7 @@ func (e *Engine) sealBag(ctx context.Context, w *bag.Writer, journal *Journal, l
 	sealed, err := w.Seal(ctx, e.Signer, bag.Info{
 		Case: caseID, Software: e.Tool.Name + " " + e.Tool.Version, Principal: e.principal(),
 		ContactName: e.Actor.Name, Description: "evidence of pod " + t.String() + ", uid " + t.UID,
+		Earlier: log.Records()[0].Earlier, // a log that holds the record above is not empty
 	})
 	return sealed.Digest, err
 }

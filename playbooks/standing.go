@@ -30,37 +30,66 @@ func StandingChanges(records []evidence.Record) map[string]json.RawMessage {
 }
 
 // begun are the containment changes that stand or may stand: those with an intend
-// that was not released since, with what their write answered.
+// that were not released as a whole since, with what their write answered.
 func begun(records []evidence.Record) []quarantine.Done {
 	var order []string
-	open := map[string]quarantine.Done{}
+	open := map[string]*opened{}
 	for _, r := range records {
 		if r.Change == nil || r.Action == evidence.ActHand {
 			continue
 		}
 		id := r.Change.ID
-		switch {
-		case r.Action == evidence.ActReleased:
-			if of, whole := undoneBy(id); whole && r.Phase == evidence.Did {
+		if r.Action == evidence.ActReleased {
+			of, _ := undoneBy(id)
+			if o := open[of]; o != nil && o.undone(id, r.Phase) {
 				delete(open, of)
 			}
-		case r.Phase == evidence.Intend:
-			if _, there := open[id]; !there {
-				order = append(order, id)
-				open[id] = quarantine.Done{Change: *r.Change}
-			}
-		case r.Phase == evidence.Did:
-			open[id] = quarantine.Done{Change: *r.Change, Data: answerOf(r)}
+			continue
+		}
+		o := open[id]
+		if o == nil {
+			order = append(order, id)
+			o = &opened{Done: quarantine.Done{Change: *r.Change}}
+			open[id] = o
+		}
+		o.undo = nil // begun again: so is what undoes it
+		if r.Phase == evidence.Did {
+			o.Done = quarantine.Done{Change: *r.Change, Data: answerOf(r)}
 		}
 	}
 	var out []quarantine.Done
 	for _, id := range order {
-		if d, there := open[id]; there {
-			out = append(out, d)
+		if o := open[id]; o != nil {
+			out = append(out, o.Done)
 			delete(open, id)
 		}
 	}
 	return out
+}
+
+// opened is a change that was begun, with the writes that began to undo it: true for those
+// that did.
+type opened struct {
+	quarantine.Done
+	undo map[string]bool
+}
+
+// undone notes a record of a write that undoes the change, and says whether all is undone:
+// the last one did, and none before it is without its did.
+func (o *opened) undone(id string, p evidence.Phase) bool {
+	if o.undo == nil {
+		o.undo = map[string]bool{}
+	}
+	o.undo[id] = o.undo[id] || p == evidence.Did
+	last := false
+	for id, did := range o.undo {
+		if !did {
+			return false
+		}
+		_, whole := undoneBy(id)
+		last = last || whole
+	}
+	return last
 }
 
 // Releasing is the same journal for the writes that undo: a change is released once,

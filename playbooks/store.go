@@ -12,32 +12,29 @@ import (
 	"irkit.dev/irkit/evidence/upload"
 )
 
-// Upload puts a sealed bundle into a store and records that beside it: what the
-// store says it holds, and how it locked it. It answers the receipt's file. It may be
-// called again after a failure; what is there already is not sent again.
-func (e *Engine) Upload(ctx context.Context, caseID, bundle string, store evidence.Store) (string, error) {
-	dir := e.Cases.Dir(caseID)
-	lock, err := custody.LockCase(dir)
+// Upload puts a sealed bundle, wherever its folder stands, into a store and records that
+// beside it: what the store says it holds, and how it locked it. It answers the receipt's
+// file. It may be called again after a failure; what is there already is not sent again.
+func (e *Engine) Upload(ctx context.Context, path string, store evidence.Store) (receipt string, err error) {
+	dir, bundle := filepath.Dir(path), filepath.Base(path)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", fmt.Errorf("open folder of bundle %s: %w", bundle, err)
+	}
+	defer root.Close()
+	records, _, err := custody.ReadBundle(root, bundle)
 	if err != nil {
 		return "", err
 	}
-	defer lock.Unlock()
-	return e.upload(ctx, dir, caseID, bundle, store)
-}
-
-// upload is Upload for who holds the lock.
-func (e *Engine) upload(ctx context.Context, dir, caseID, bundle string, store evidence.Store) (receipt string, err error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return "", fmt.Errorf("open case %s: %w", caseID, err)
+	if len(records) == 0 {
+		return "", fmt.Errorf("upload %s: its custody log is empty", bundle)
 	}
-	defer root.Close()
-	log, err := custody.Continue(root, custody.Options{Bundle: bundle, Case: caseID, Clock: e.Now})
+	// The log is held until the end: nobody else hands this bundle over meanwhile.
+	log, err := custody.Continue(root, custody.Options{Bundle: bundle, Case: records[0].Case, Clock: e.Now})
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	path := filepath.Join(dir, bundle)
 	told := int64(-1)
 	handed, err := upload.Bundle(ctx, store, "", path, bundle, func(done, total int64) {
 		if tenth := done * 10 / max(total, 1); tenth != told {

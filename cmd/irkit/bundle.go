@@ -14,7 +14,6 @@ import (
 	"irkit.dev/irkit/evidence/dirstore"
 	"irkit.dev/irkit/evidence/objectstore"
 	"irkit.dev/irkit/evidence/report"
-	"irkit.dev/irkit/evidence/seal"
 	"irkit.dev/irkit/evidence/verify"
 	"irkit.dev/irkit/playbooks"
 )
@@ -77,7 +76,7 @@ func (d *door) report() *cli.Command {
 func (d *door) upload() *cli.Command {
 	return &cli.Command{
 		Name: "upload", Usage: "put a sealed bundle to a store; goes on where an earlier try ended", ArgsUsage: "BUNDLE",
-		Flags: flags([]cli.Flag{outputFlag()}, caseFlags(), storeFlags()),
+		Flags: flags(storeFlags(), []cli.Flag{outputFlag()}),
 		Action: func(c *cli.Context) error {
 			dir, err := only(c, "bundle")
 			if err != nil {
@@ -94,25 +93,17 @@ func (d *door) upload() *cli.Command {
 			if o.OpenStore == nil {
 				return usagef("--store s3://bucket/prefix, or a folder", errors.New("no --store given"))
 			}
-			keyPath, err := d.keyPath(c)
-			if err != nil {
-				return err
-			}
-			actor := d.actor()
-			key, err := seal.LoadOrCreateKey(keyPath, actor.Name+"@"+actor.Host)
-			if err != nil {
-				return err
-			}
-			actor.Key = seal.Fingerprint(key.PublicKey())
-			caseDir := filepath.Dir(path)
-			e := playbooks.Engine{Cases: playbooks.Cases{Home: filepath.Dir(filepath.Dir(caseDir))}, Signer: key, Actor: actor, Now: d.now, Progress: d.say}
 			store, err := o.OpenStore(c.Context)
 			if err != nil {
 				return outcome{statusPartial, fmt.Errorf("not stored: %w", err)}
 			}
-			receipt, err := e.Upload(c.Context, filepath.Base(caseDir), filepath.Base(path), store)
+			e := playbooks.Engine{Actor: d.actor(), Now: d.now, Progress: d.say}
+			receipt, err := e.Upload(c.Context, path, store)
 			if err != nil {
 				return outcome{statusPartial, fmt.Errorf("not stored: %w", err)}
+			}
+			if c.String("output") == "json" {
+				return d.json(map[string]string{"receipt": receipt})
 			}
 			fmt.Fprintln(d.stdout, receipt)
 			return nil
