@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Until asks again and again until the answer is no error; the last answer
@@ -92,6 +93,25 @@ func (c *Cluster) NodeReady(ctx context.Context, name string) error {
 		}
 	}
 	return fmt.Errorf("node %s is not ready", name)
+}
+
+// Schedulable takes every cordon off: one that a killed test left would keep each new
+// pod waiting.
+func (c *Cluster) Schedulable(ctx context.Context) error {
+	nodes, err := c.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for i := range nodes.Items {
+		if !nodes.Items[i].Spec.Unschedulable {
+			continue
+		}
+		patch := []byte(`{"spec":{"unschedulable":null}}`)
+		if _, err := c.CoreV1().Nodes().Patch(ctx, nodes.Items[i].Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			return fmt.Errorf("cannot uncordon node %s: %w", nodes.Items[i].Name, err)
+		}
+	}
+	return nil
 }
 
 // Serves is nil when the API server says that it is ready.

@@ -5,6 +5,7 @@ package scene
 import (
 	"context"
 	"embed"
+	"errors"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -14,13 +15,14 @@ import (
 //go:embed *.yaml
 var files embed.FS
 
-// Set applies the scene and waits until every pod of it is ready.
+// Set makes the nodes take pods, applies the scene, and waits until every pod of it is
+// ready.
 func Set(ctx context.Context, cluster *apply.Cluster) error {
 	objects, err := apply.Objects(files)
 	if err != nil {
 		return err
 	}
-	if err := cluster.Apply(ctx, objects); err != nil {
+	if err := errors.Join(cluster.Schedulable(ctx), cluster.Apply(ctx, objects)); err != nil {
 		return err
 	}
 	return apply.Until(ctx, "the scene", func(ctx context.Context) error {
