@@ -42,7 +42,8 @@ test: ## everything that needs no cluster, race detector on
 	@for m in lab lab/suspect lab/licences; do (cd $$m && go test -race $(TESTFLAGS) ./...) || exit 1; done
 
 e2e: build ## the suite on a real cluster (starts the lab when it is down)
-	@LAB=$(LAB) TESTFLAGS="$(TESTFLAGS)" bench/e2e.sh
+	@export LAB=$(LAB) TESTFLAGS="$(TESTFLAGS)"; status=0; \
+	  bench/e2e.sh || status=1; bench/rooms.sh || status=1; exit $$status
 
 bench: build ## side by side with peers, on the lab; prints ratios
 	@LAB=$(LAB) bench/bench.sh
