@@ -34,6 +34,8 @@ type ProbeResult struct {
 	Took     time.Duration `json:"took_ns"`
 	Error    string        `json:"error,omitempty"`
 	Pinhole  bool          `json:"pinhole,omitempty"` // through a hole in the cut made for it
+	// Compared marks a try of the probe pod's own, to tell that the other end answers others.
+	Compared bool `json:"compared,omitempty"`
 }
 
 // Hole is one exception in the cut, for the kubelet's probes: stateless TCP between

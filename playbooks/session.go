@@ -104,7 +104,7 @@ func (s *session) open(ctx context.Context) error {
 	s.site = &Site{
 		Conn: s.Conn, Look: s.look, Want: s.look.Want, Journal: journal, Key: key, Order: s.order, Now: s.Now, Progress: s.Progress,
 		Hands: s.hands(s.order, key, journal),
-		Watch: NewWatch(s.look.Scene, s.began),
+		Watch: NewWatch(s.look.Scene, s.order.Case, s.began),
 		Have:  s.bag.Entries(),
 	}
 	s.site.Layers = s.layers(s.site.Hands, s.look.Want, s.look.Targets.Inside)

@@ -158,7 +158,7 @@ func (e *Engine) rewatch(s *Standing, scene quarantine.Scene) (*Watch, error) {
 	if err != nil && len(h.Records) == 0 {
 		return nil, err
 	}
-	watch := NewWatch(scene, e.Now())
+	watch := NewWatch(scene, s.Case, e.Now())
 	watch.Recall(h.Records)
 	return watch, nil
 }

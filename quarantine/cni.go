@@ -8,6 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -202,6 +203,7 @@ func (y *surveyor) wellKnown(ctx context.Context) error {
 		_ = y.gap("Service kubernetes (the API server's address)", err)
 	} else {
 		y.scene.APIServer = clusterIPs(api, corev1.ProtocolTCP)
+		y.scene.APIBehind = y.behind(ctx, api)
 	}
 	dns, err := svc.Services(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{LabelSelector: "k8s-app=kube-dns", Limit: page})
 	if err != nil {
@@ -209,8 +211,34 @@ func (y *surveyor) wellKnown(ctx context.Context) error {
 	}
 	for i := range dns.Items {
 		y.scene.DNS = append(y.scene.DNS, clusterIPs(&dns.Items[i], corev1.ProtocolUDP)...)
+		y.scene.DNSBehind = append(y.scene.DNSBehind, y.behind(ctx, &dns.Items[i])...)
 	}
 	return nil
+}
+
+// behind is where a Service's first TCP port leads.
+func (y *surveyor) behind(ctx context.Context, s *corev1.Service) []netip.AddrPort {
+	list, err := y.conn.Client.DiscoveryV1().EndpointSlices(s.Namespace).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + s.Name, Limit: page})
+	if err != nil {
+		_ = y.gap("what stands behind Service "+s.Namespace+"/"+s.Name, err)
+		return nil
+	}
+	var out []netip.AddrPort
+	for i := range list.Items {
+		for _, p := range list.Items[i].Ports {
+			if p.Port == nil || p.Protocol != nil && *p.Protocol != corev1.ProtocolTCP || p.Name != nil && *p.Name == "metrics" {
+				continue
+			}
+			for _, e := range list.Items[i].Endpoints {
+				for _, text := range e.Addresses {
+					if ip, err := netip.ParseAddr(text); err == nil {
+						out = append(out, netip.AddrPortFrom(ip.Unmap(), uint16(*p.Port)))
+					}
+				}
+			}
+		}
+	}
+	return out
 }
 
 func clusterIPs(s *corev1.Service, proto corev1.Protocol) []netip.AddrPort {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"irkit.dev/irkit/evidence"
 )
@@ -41,7 +42,7 @@ func (f *forecaster) network() {
 		f.add(evidence.Warning, "aws-policy-by-owner", LayerNetpol, "", "AWS VPC CNI keys policy by the owner's name: replicas on the node share rules, and a pod without owner has none; another layer must hold")
 	}
 	if early := earlyLabels(f.s); early != nil {
-		f.add(evidence.Warning, "early-policy", LayerNetpol, "", fmt.Sprintf("a first policy selects the pod by its StatefulSet name, to bite at once: while it stands, a successor named %s would be cut off too", f.s.Target.Pod))
+		f.add(evidence.Warning, "early-policy", LayerNetpol, "", fmt.Sprintf("a first policy selects the pod by labels that only it has now (%s), to bite at once: while it stands, a further pod with them, as a successor named %s would be, is cut off too", labels.Set(early), f.s.Target.Pod))
 	} else if f.s.CNI.Name == "cilium" {
 		f.add(evidence.Note, "label-is-slow", LayerNetpol, "", "Cilium took 6 to 35 s to act on a new label where that was measured; until then only the cut holds")
 	}

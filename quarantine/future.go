@@ -138,13 +138,37 @@ func keepOwner(s Scene, w Want) (bool, string) {
 func earlyLabels(s Scene) map[string]string {
 	ref, name := s.controller(), s.Pod.Labels["statefulset.kubernetes.io/pod-name"]
 	if ref == nil || ref.Kind != "StatefulSet" || name != s.Target.Pod {
-		return nil
+		return nil // only there a successor cannot come while the pod stands
 	}
 	out := map[string]string{"statefulset.kubernetes.io/pod-name": name}
+	if s.CNI.Name == "cilium" {
+		if out = identityLabels(s.Pod.Labels); out == nil {
+			return nil
+		}
+	}
 	for _, o := range s.Siblings {
 		if labels.SelectorFromSet(out).Matches(labels.Set(o.Labels)) {
 			return nil
 		}
+	}
+	return out
+}
+
+// identityLabels are the labels that Cilium selects on by default (docs.cilium.io,
+// "Limiting identity-relevant labels"): a policy on another one never matches, the name
+// that a StatefulSet gives its pods included. Nil: there is none.
+func identityLabels(all map[string]string) map[string]string {
+	var out map[string]string
+	for k, v := range all {
+		domain, _, _ := strings.Cut(k, "/")
+		if strings.HasSuffix(domain, "kubernetes.io") || strings.HasSuffix(domain, "k8s.io") ||
+			slices.Contains([]string{"controller-revision-hash", "pod-template-hash", "pod-template-generation"}, k) {
+			continue
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		out[k] = v
 	}
 	return out
 }

@@ -120,7 +120,7 @@ func (j *judge) couldBeReached(port uint16) bool {
 	s := j.m.Scene
 	self := Endpoint{Pod: &PodEnd{Namespace: s.Target.Namespace, NamespaceLabels: s.Namespace.Labels, Labels: s.Pod.Labels, Ports: ports(&s.Pod.Spec)}}
 	probe := Endpoint{Pod: &PodEnd{Namespace: cluster.SystemNamespace, NamespaceLabels: map[string]string{corev1.LabelMetadataName: cluster.SystemNamespace}}}
-	ok, _ := Allowed(s.Policies, self, Flow{Direction: networkingv1.PolicyTypeIngress, Peer: probe, Protocol: corev1.ProtocolTCP, Port: port})
+	ok, _ := Allowed(j.others(), self, Flow{Direction: networkingv1.PolicyTypeIngress, Peer: probe, Protocol: corev1.ProtocolTCP, Port: port})
 	return ok
 }
 
@@ -137,6 +137,12 @@ func heldBefore(applied []Applied, tries []evidence.ProbeResult) bool {
 	})
 }
 
+// others are the policies that are not this case's own: what stood before it, also where
+// the scene was surveyed again later.
+func (j *judge) others() []networkingv1.NetworkPolicy {
+	return slices.DeleteFunc(slices.Clone(j.m.Scene.Policies), func(p networkingv1.NetworkPolicy) bool { return ours(&p, j.m.Case) })
+}
+
 // couldReach asks the policies as they stood before.
 func (j *judge) couldReach(p evidence.Probe) bool {
 	s := j.m.Scene
@@ -151,7 +157,7 @@ func (j *judge) couldReach(p evidence.Probe) bool {
 	if p.Proto == "udp" {
 		proto = corev1.ProtocolUDP
 	}
-	ok, _ := Allowed(s.Policies, self, Flow{Direction: networkingv1.PolicyTypeEgress, Peer: peer, Protocol: proto, Port: p.Addr.Port()})
+	ok, _ := Allowed(j.others(), self, Flow{Direction: networkingv1.PolicyTypeEgress, Peer: peer, Protocol: proto, Port: p.Addr.Port()})
 	return ok
 }
 

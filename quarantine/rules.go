@@ -17,6 +17,7 @@ func SurveyRules() []evidence.Rule {
 		rule("", "nodes", "find the addresses that the kubelet probes from", all, false, "get"),
 		rule("", "namespaces", "name the cluster, and read namespace labels", all, false, "get"),
 		rule("", "services", "find the API server's and the DNS's address, to measure containment", all, false, "get", "list"),
+		rule("discovery.k8s.io", "endpointslices", "find what stands behind them, to measure the policy alone", all, false, "list"),
 		rule("apps", "daemonsets", "recognise the network plugin", all, false, "list"),
 		rule("cilium.io", "ciliumnodes", "find the address that Cilium's probes come from", all, false, "get"),
 		rule("kyverno.io", "clustercleanuppolicies", "see what deletes pods without owner", all, false, "list"),

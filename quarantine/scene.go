@@ -17,24 +17,28 @@ import (
 // as meta/scene.json, and holds no value of an environment variable, no command
 // line and no last-applied-configuration.
 type Scene struct {
-	Taken      time.Time                      `json:"taken"`
-	Version    string                         `json:"kubernetes_version,omitempty"`
-	Target     evidence.Target                `json:"target"`
-	Pod        corev1.Pod                     `json:"pod"`
-	Node       *Node                          `json:"node,omitempty"`
-	Namespace  Namespace                      `json:"namespace"`
-	Policies   []networkingv1.NetworkPolicy   `json:"network_policies"`
-	Services   []corev1.Service               `json:"services"`
-	Slices     []discoveryv1.EndpointSlice    `json:"endpoint_slices"`
-	Budgets    []policyv1.PodDisruptionBudget `json:"pod_disruption_budgets"`
-	Owners     []Owner                        `json:"owners"` // the pod's owners first, then theirs
-	Siblings   []Sibling                      `json:"siblings"`
-	APIServer  []netip.AddrPort               `json:"api_server"` // ClusterIPs of Service kubernetes
-	DNS        []netip.AddrPort               `json:"dns"`        // ClusterIPs of the DNS Service
-	CNI        CNI                            `json:"cni"`
-	Quarantine *Held                          `json:"quarantine,omitempty"` // what irkit left on the target
-	Reapers    []string                       `json:"reapers,omitempty"`    // what deletes pods without owner
-	Gaps       []Gap                          `json:"gaps,omitempty"`
+	Taken     time.Time                      `json:"taken"`
+	Version   string                         `json:"kubernetes_version,omitempty"`
+	Target    evidence.Target                `json:"target"`
+	Pod       corev1.Pod                     `json:"pod"`
+	Node      *Node                          `json:"node,omitempty"`
+	Namespace Namespace                      `json:"namespace"`
+	Policies  []networkingv1.NetworkPolicy   `json:"network_policies"`
+	Services  []corev1.Service               `json:"services"`
+	Slices    []discoveryv1.EndpointSlice    `json:"endpoint_slices"`
+	Budgets   []policyv1.PodDisruptionBudget `json:"pod_disruption_budgets"`
+	Owners    []Owner                        `json:"owners"` // the pod's owners first, then theirs
+	Siblings  []Sibling                      `json:"siblings"`
+	APIServer []netip.AddrPort               `json:"api_server"` // ClusterIPs of Service kubernetes
+	DNS       []netip.AddrPort               `json:"dns"`        // ClusterIPs of the DNS Service
+	// What stands behind those two: a plugin that translates a Service's address at the
+	// socket leaves nothing of it on the wire, so that only these can be tried alone.
+	APIBehind  []netip.AddrPort `json:"api_server_behind,omitempty"`
+	DNSBehind  []netip.AddrPort `json:"dns_behind,omitempty"`
+	CNI        CNI              `json:"cni"`
+	Quarantine *Held            `json:"quarantine,omitempty"` // what irkit left on the target
+	Reapers    []string         `json:"reapers,omitempty"`    // what deletes pods without owner
+	Gaps       []Gap            `json:"gaps,omitempty"`
 }
 
 // Node is the target's node.

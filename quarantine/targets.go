@@ -32,6 +32,13 @@ func Probes(s Scene) Targets {
 		in("dns-udp", "udp", a)
 		in("dns-tcp", "tcp", a)
 	}
+	first := func(name string, all []netip.AddrPort) {
+		if len(all) > 0 {
+			in(name, "tcp", all[0])
+		}
+	}
+	first("api-server-behind", s.APIBehind)
+	first("dns-behind", s.DNSBehind)
 	if s.Node != nil {
 		for _, a := range s.Node.Addresses {
 			in("node", "tcp", netip.AddrPortFrom(a, 10250))

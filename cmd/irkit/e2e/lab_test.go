@@ -162,6 +162,9 @@ func reset(t *testing.T) kubernetes.Interface {
 	if labTool == "" {
 		t.Fatal("IRKIT_LAB_PROGRAM names no lab: run `make e2e`")
 	}
+	if _, err := cluster(t).CoreV1().Nodes().Patch(t.Context(), "lab-node", "application/merge-patch+json", []byte(`{"spec":{"unschedulable":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	out, err := exec.CommandContext(t.Context(), labTool, "scene", "reset").CombinedOutput()
 	if err != nil {
 		t.Fatalf("reset the scene: %v\n%s", err, out)
