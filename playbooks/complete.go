@@ -6,11 +6,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"irkit.dev/irkit/collectors/beside"
 	"irkit.dev/irkit/evidence"
 )
-
-// perContainer are the kinds that each regular container is expected to give.
-var perContainer = []string{"processes", "connections", "environment", "open-files", "mounts", "recovered", "persistence", "filesystem"}
 
 // Complete says of every artifact that was planned, of every regular container, what
 // became of it. A pair with no entry at all is impossible, with the reason that
@@ -19,8 +17,8 @@ func Complete(planned []string, pod *corev1.Pod, entries []evidence.Entry) evide
 	var c evidence.Completeness
 	seen := map[string]bool{}
 	for _, kind := range planned {
-		if !slices.Contains(perContainer, kind) {
-			continue
+		if !slices.Contains(beside.Kinds(), kind) {
+			continue // not of each container: its entries have rows of their own below
 		}
 		for i, container := range pod.Spec.Containers {
 			ordinal := fmt.Sprintf("c%d", i)

@@ -120,6 +120,22 @@ func (j *Journal) Measured(ctx context.Context, v evidence.Verdict, faults ...er
 	return j.Note(context.WithoutCancel(ctx), r)
 }
 
+// collectorKey is where a captured record names the collector.
+const collectorKey = "collector"
+
+// Captured writes that a collector ended: with all that it gives when err is nil and nothing
+// is missing. A session that goes on does not ask such a one again.
+func (j *Journal) Captured(ctx context.Context, collector string, entries, missing int, err error) error {
+	r := evidence.Record{Action: evidence.ActCaptured, Result: "ok", Data: map[string]any{collectorKey: collector, "entries": entries, "missing": missing}}
+	switch {
+	case err != nil:
+		r.Action, r.Result, r.Errors = evidence.ActCaptureFailed, "failed", []string{err.Error()}
+	case missing > 0:
+		r.Result = "partial"
+	}
+	return j.Note(context.WithoutCancel(ctx), r)
+}
+
 func (j *Journal) actionOf(c evidence.Change) evidence.Action {
 	switch {
 	case j.action == evidence.ActReleased:

@@ -105,7 +105,7 @@ func (s *session) open(ctx context.Context) error {
 		Conn: s.Conn, Look: s.look, Want: s.look.Want, Journal: journal, Key: key, Order: s.order, Now: s.Now, Progress: s.Progress,
 		Hands: s.hands(s.order, key, journal),
 		Watch: NewWatch(s.look.Scene, s.order.Case, s.began),
-		Have:  s.bag.Entries(),
+		have:  capturedIn(history.Records, s.bag.ID()),
 	}
 	s.site.Layers = s.layers(s.site.Hands, s.look.Want, s.look.Targets.Inside)
 	return s.opened(ctx, journal)

@@ -25,11 +25,10 @@ type Site struct {
 	Now     func() time.Time
 	// Progress tells a person what is going on; it may be called from anywhere.
 	Progress func(format string, args ...any)
-	// Have are the entries that an earlier run of this bag brought in.
-	Have []evidence.Entry
 	// Layers are those of quarantine, by name, bound to this session's hands.
 	Layers map[string]quarantine.Layer
 
+	have    map[string]bool // collectors
 	mu      sync.Mutex
 	altered []evidence.Alteration
 }
@@ -72,12 +71,6 @@ func (s *Site) Alterations() []evidence.Alteration {
 	return append([]evidence.Alteration(nil), s.altered...)
 }
 
-// Collected reports whether an earlier run brought that artifact in whole.
-func (s *Site) Collected(kind, ordinal string) bool {
-	for _, e := range s.Have {
-		if e.Kind == kind && e.Ordinal == ordinal && (e.Status == evidence.Collected || e.Status == evidence.Changed) {
-			return true
-		}
-	}
-	return false
-}
+// Captured reports whether an earlier run of this bundle took everything that this
+// collector gives, whole.
+func (s *Site) Captured(collector string) bool { return s.have[collector] }

@@ -92,6 +92,17 @@ func (o *opened) undone(id string, p evidence.Phase) bool {
 	return last
 }
 
+// capturedIn are the collectors that gave all they have to a bundle.
+func capturedIn(records []evidence.Record, bundle string) map[string]bool {
+	whole := map[string]bool{}
+	for _, r := range records {
+		if name, ok := r.Data[collectorKey].(string); ok && r.Bundle == bundle && r.Action == evidence.ActCaptured {
+			whole[name] = r.Result == "ok"
+		}
+	}
+	return whole
+}
+
 // Releasing is the same journal for the writes that undo: a change is released once,
 // and its did record is of the action released. A change that was begun again since may
 // stand again, and so every step of its undoing is to be made again.

@@ -228,15 +228,18 @@ func (w *Watch) Tells() bool {
 	return len(w.m.PinholeOut)+len(w.m.PinholeIn) > 0
 }
 
-// Settled reports whether the last two tries through pinholes all failed, out and,
-// where it was tried, in: the policy alone then holds.
+// Settled reports whether the last two tries through pinholes all failed, out and in, as
+// far as either was tried: the policy alone then holds.
 func (w *Watch) Settled() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return quiet(w.m.PinholeOut) && (len(w.m.PinholeIn) == 0 || quiet(w.m.PinholeIn))
+	out, outTells := quiet(w.m.PinholeOut)
+	in, inTells := quiet(w.m.PinholeIn)
+	return out && in && (outTells || inTells)
 }
 
-func quiet(all []evidence.ProbeResult) bool {
+// quiet: the last two tries of each failed, and whether there was one that tells.
+func quiet(all []evidence.ProbeResult) (silent, tells bool) {
 	tries := map[string][]bool{}
 	for _, r := range all {
 		if r.Name == "node" {
@@ -246,10 +249,10 @@ func quiet(all []evidence.ProbeResult) bool {
 	}
 	for _, t := range tries {
 		if len(t) < 2 || t[len(t)-1] || t[len(t)-2] {
-			return false
+			return false, true
 		}
 	}
-	return len(tries) > 0
+	return true, len(tries) > 0
 }
 
 // Recall takes over what an earlier session wrote down: the opening move, and the

@@ -160,10 +160,11 @@ func (r *responder) run(ctx context.Context, t *testing.T, o Order) Result {
 func takes(id string, kinds ...string) deed {
 	return deed{id: id, needs: Needs{Artifacts: kinds}, do: func(ctx context.Context, s *Site, sink evidence.Sink) error {
 		for _, k := range kinds {
-			if s.Collected(k, "c0") {
+			if s.Captured(k) {
 				continue
 			}
-			if _, err := sink.Add(ctx, artifact(k), strings.NewReader("bytes of "+k)); err != nil {
+			_, err := sink.Add(ctx, artifact(k), strings.NewReader("bytes of "+k))
+			if err := errors.Join(err, s.Journal.Captured(ctx, k, 1, 0, err)); err != nil {
 				return err
 			}
 		}

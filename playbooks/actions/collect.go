@@ -20,11 +20,11 @@ import (
 	"irkit.dev/irkit/playbooks"
 )
 
-// Kinds of artifacts. What is read beside the target is asked of the hand of each
-// regular container; the others come through the API server.
-var (
-	besideKinds = []string{"processes", "connections", "environment", "open-files", "mounts", "recovered", "persistence", "filesystem"}
-	otherKinds  = []string{"objects", "logs"}
+// Kinds of artifacts that come through the API server. Those of package beside are asked of
+// the hand of each regular container.
+const (
+	kindObjects = "objects"
+	kindLogs    = "logs"
 )
 
 // collect takes artifacts, in the order in which they fade.
@@ -34,7 +34,7 @@ type collect struct {
 
 func newCollect(with *yaml.Node) (playbooks.Blueprint, []playbooks.Fault) {
 	f := playbooks.FieldsOf(with, "collect")
-	all := append(slices.Clone(besideKinds), otherKinds...)
+	all := append(beside.Kinds(), kindObjects, kindLogs)
 	c := collect{f.Words("artifacts", all...)}
 	if c.artifacts == nil {
 		c.artifacts = all
@@ -46,10 +46,10 @@ func (c collect) Needs() playbooks.Needs {
 	n := playbooks.Needs{Artifacts: c.artifacts}
 	for _, k := range c.artifacts {
 		switch k {
-		case "objects":
+		case kindObjects:
 			n.Rules = append(n.Rules, objects.NewEvents(objects.Options{}).Traits().Rules...)
 			n.Rules = append(n.Rules, objects.New(objects.Options{}).Traits().Rules...)
-		case "logs":
+		case kindLogs:
 			n.Rules = append(n.Rules, logs.New(logs.Options{}).Traits().Rules...)
 		default:
 			n.Hand = true
@@ -66,22 +66,29 @@ type collecting struct {
 }
 
 func (c *collecting) Run(ctx context.Context, t evidence.Target, sink evidence.Sink) (playbooks.Outcome, error) {
-	counted := &counting{Sink: sink}
+	var all tally
 	var errs []error
 	for _, one := range c.plan(ctx) {
+		name := one.Traits().Name
+		if c.site.Captured(name) {
+			continue
+		}
 		if err := ctx.Err(); err != nil {
 			errs = append(errs, err)
 			break
 		}
-		name := one.Traits().Name
 		c.site.Progress("collecting %s", name)
-		if err := one.Collect(ctx, t, counted); err != nil {
+		counted := &counting{Sink: sink}
+		err := one.Collect(ctx, t, counted)
+		if err != nil {
 			errs = append(errs, fmt.Errorf("collect %s: %w", name, err))
 		}
+		errs = append(errs, c.site.Journal.Captured(ctx, name, counted.entries, counted.missing, err))
+		all.add(counted.tally)
 	}
 	return playbooks.Outcome{
-		Summary: fmt.Sprintf("%d entries, %d bytes%s", counted.entries, counted.bytes, counted.lacking()),
-		Missing: counted.missing,
+		Summary: fmt.Sprintf("%d entries, %d bytes%s", all.entries, all.bytes, all.lacking()),
+		Missing: all.missing,
 	}, errors.Join(errs...)
 }
 
@@ -92,11 +99,11 @@ func (c *collecting) plan(ctx context.Context) []collectors.Collector {
 	for _, name := range c.site.Hands.Containers() {
 		out = append(out, c.beside(ctx, name)...)
 	}
-	if slices.Contains(c.artifacts, "objects") && !c.site.Collected("pod", "pod") {
+	if slices.Contains(c.artifacts, kindObjects) {
 		o := objects.Options{Dynamic: c.site.Conn.Dynamic, HMACKey: c.site.Key.For("values"), Before: c.site.Order.Pod}
 		out = append(out, objects.NewEvents(o), objects.New(o))
 	}
-	if slices.Contains(c.artifacts, "logs") {
+	if slices.Contains(c.artifacts, kindLogs) {
 		out = append(out, logs.New(logs.Options{Client: c.site.Conn.Client, Ours: c.site.Hands.Ours}))
 	}
 	slices.SortStableFunc(out, func(a, b collectors.Collector) int { return a.Traits().Volatility - b.Traits().Volatility })
@@ -107,7 +114,7 @@ func (c *collecting) beside(ctx context.Context, container string) []collectors.
 	ordinal := c.site.Hands.Ordinal(container)
 	var kinds []string
 	for _, k := range c.artifacts {
-		if slices.Contains(besideKinds, k) && !c.site.Collected(k, ordinal) {
+		if slices.Contains(beside.Kinds(), k) && !c.site.Captured(k+"-"+ordinal) {
 			kinds = append(kinds, k)
 		}
 	}
@@ -178,32 +185,41 @@ func rankOf(kind string) int {
 	return collectors.RankProcess
 }
 
+// tally is what collectors brought in.
+type tally struct {
+	entries, missing int
+	bytes            int64
+	why              []string // kinds that are missing or not whole
+}
+
+func (a *tally) add(b tally) {
+	a.entries, a.missing, a.bytes = a.entries+b.entries, a.missing+b.missing, a.bytes+b.bytes
+	a.why = append(a.why, b.why...)
+}
+
+func (a tally) lacking() string {
+	if a.missing == 0 {
+		return ""
+	}
+	slices.Sort(a.why)
+	return fmt.Sprintf("; not whole or not to be had: %s", strings.Join(slices.Compact(a.why), ", "))
+}
+
 // counting is a sink that counts what passes.
 type counting struct {
 	evidence.Sink
-	mu               sync.Mutex
-	entries, missing int
-	bytes            int64
-	why              []string
+	mu sync.Mutex
+	tally
 }
 
 func (c *counting) note(e evidence.Entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.entries++
-	c.bytes += e.Size
+	one := tally{entries: 1, bytes: e.Size}
 	if e.Status == evidence.Truncated || e.Status == evidence.Impossible {
-		c.missing++
-		c.why = append(c.why, e.Kind)
+		one.missing, one.why = 1, []string{e.Kind}
 	}
-}
-
-func (c *counting) lacking() string {
-	if c.missing == 0 {
-		return ""
-	}
-	slices.Sort(c.why)
-	return fmt.Sprintf("; not whole or not to be had: %s", strings.Join(slices.Compact(c.why), ", "))
+	c.add(one)
 }
 
 // Add implements evidence.Sink.
