@@ -84,7 +84,7 @@ start_lab() {
 	make --no-print-directory lab-up
 	KUBECONFIG=$(run_lab kubeconfig)
 	export KUBECONFIG
-	if [ $before = up ]; then
+	if [ "$before" = up ]; then
 		say 'put the scene back'
 		take_back prod
 		run_lab scene reset
@@ -175,7 +175,7 @@ close_up() {
 	printf 'report   %s\n' "$bundle/report/report.en.html"
 	local flags="-n $1 --home $state --key $key $2"
 	printf '\nTake it back:\n  %s%s release web-0 --to-service %s\n' "${3:+KUBECONFIG=$3 }" "$irkit" "$flags"
-	if [ $cluster = lab ]; then
+	if [ "$cluster" = lab ]; then
 		printf 'Take the lab down:\n  make -C %s lab-down\n' "$PWD"
 	else
 		printf 'Then delete what the demonstration made:\n  %s -delete irkit-demo; %s -delete irkit-system\n' "$apply" "$apply"

@@ -18,9 +18,9 @@ func allowed() []string {
 }
 
 // A licence text has one of these names, with or without an extension; source
-// files such as license.go are none.
+// files such as license.go are none, and LICENSE.docs is that of words, which no program links.
 var licenceFile = regexp.MustCompile(`(?i)^(un)?(licen[cs]e|copying|copyright)([-._].*)?$`)
-var sourceFile = regexp.MustCompile(`(?i)\.(go|json|yaml|yml|tmpl|sh|py)$`)
+var otherFile = regexp.MustCompile(`(?i)\.(go|json|yaml|yml|tmpl|sh|py|docs)$`)
 
 type reader struct{ known *classifier.Classifier }
 
@@ -81,7 +81,7 @@ func licenceTexts(m module) ([]string, error) {
 				return nil, fmt.Errorf("%s %s: %w", m.Path, m.Version, err)
 			}
 			for _, e := range entries {
-				if e.Type().IsRegular() && licenceFile.MatchString(e.Name()) && !sourceFile.MatchString(e.Name()) {
+				if e.Type().IsRegular() && licenceFile.MatchString(e.Name()) && !otherFile.MatchString(e.Name()) {
 					texts = append(texts, filepath.Join(dir, e.Name()))
 				}
 			}
