@@ -95,19 +95,25 @@ func TestArrowsPointDown(t *testing.T) {
 
 // TestLinkedWorlds holds which rooms may link the big libraries, by any way.
 func TestLinkedWorlds(t *testing.T) {
-	for _, r := range rooms(t, "./...") {
-		own := strings.TrimPrefix(r.ImportPath, module+"/")
-		for _, dep := range r.Deps {
-			switch {
-			case under(own, "evidence") && underAny(dep, "k8s.io", "sigs.k8s.io"):
-				t.Errorf("%s links %s: a bundle is read where there is no cluster", r.ImportPath, dep)
-			case under(own, "evidence") && own != "evidence/objectstore" && under(dep, "github.com/minio"):
-				t.Errorf("%s links %s: only evidence/objectstore speaks S3", r.ImportPath, dep)
-			case underAny(own, "cmd/irkit-agent", "agent/frame", "agent/worker", "agent/sockets", "collectors/inside", "quarantine/netns") &&
-				underAny(dep, "k8s.io", "sigs.k8s.io", module+"/cluster"):
-				t.Errorf("%s links %s: what runs beside the target knows no Kubernetes", r.ImportPath, dep)
-			case under(own, "evidence/verify") && underAny(dep, module+"/evidence/bag", module+"/evidence/seal", module+"/evidence/custody"):
-				t.Errorf("%s links %s: what verifies shares nothing with what writes", r.ImportPath, dep)
+	beside := []string{"cmd/irkit-agent", "agent/frame", "agent/worker", "agent/sockets", "collectors/inside", "quarantine/netns"}
+	cluster := []string{"k8s.io", "sigs.k8s.io", module + "/cluster"}
+	writers := []string{module + "/evidence/bag", module + "/evidence/seal", module + "/evidence/custody"}
+	for _, wall := range []struct {
+		rooms, but, never []string
+		why               string
+	}{
+		{[]string{"evidence"}, nil, cluster, "a bundle is read where there is no cluster"},
+		{[]string{"evidence"}, []string{"evidence/objectstore"}, []string{"github.com/minio"}, "only evidence/objectstore speaks S3"},
+		{beside, nil, cluster, "what runs beside the target knows no Kubernetes"},
+		{[]string{"evidence/verify"}, nil, writers, "what verifies shares nothing with what writes"},
+	} {
+		for _, r := range rooms(t, "./...") {
+			own := strings.TrimPrefix(r.ImportPath, module+"/")
+			if !underAny(own, wall.rooms...) || underAny(own, wall.but...) {
+				continue
+			}
+			if i := slices.IndexFunc(r.Deps, func(d string) bool { return underAny(d, wall.never...) }); i >= 0 {
+				t.Errorf("%s links %s: %s", r.ImportPath, r.Deps[i], wall.why)
 			}
 		}
 	}
