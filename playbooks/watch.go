@@ -138,11 +138,16 @@ func (w *Watch) fromInside(ctx context.Context, inside agent.Hand, targets quara
 	return nil
 }
 
-// answered are the probes that answered before the cut: only they tell of a policy.
+// answered are the probes that tell of a policy: those that answered before the cut, or,
+// where something held already by then, that the probe pod sees answer.
 func (w *Watch) answered(probes []evidence.Probe) []evidence.Probe {
+	seen := w.m.Baseline
+	if !slices.ContainsFunc(seen, func(r evidence.ProbeResult) bool { return r.Answered }) {
+		seen = w.m.Reachable
+	}
 	var out []evidence.Probe
 	for _, p := range probes {
-		if slices.ContainsFunc(w.m.Baseline, func(r evidence.ProbeResult) bool { return r.Answered && r.Name == p.Name && r.Addr == p.Addr }) {
+		if slices.ContainsFunc(seen, func(r evidence.ProbeResult) bool { return r.Answered && r.Name == p.Name && r.Addr == p.Addr }) {
 			out = append(out, p)
 		}
 	}

@@ -156,13 +156,11 @@ func (j *judge) times() {
 		t := c.Installed
 		j.v.EstablishedStopped = &t
 	}
-	known := map[evidence.Probe]bool{}
-	for _, r := range j.m.Baseline {
-		known[r.Probe] = known[r.Probe] || r.Answered
-	}
+	// A layer may have held before the baseline was taken: then that is the first silence.
+	known := j.before(false)
 	var first *time.Time
-	for _, r := range j.m.After {
-		if known[r.Probe] && !r.Answered && (first == nil || r.At.Before(*first)) {
+	for _, r := range append(slices.Clone(j.m.Baseline), j.m.After...) {
+		if was, counts := known[r.Probe]; counts && !passes(was, r) && (first == nil || r.At.Before(*first)) {
 			t := r.At
 			first = &t
 		}

@@ -23,6 +23,9 @@ func (j *judge) netpol(l *evidence.LayerVerdict, a Applied) {
 	cut := j.stands(LayerNetns) && j.m.Cut != nil
 	if !cut {
 		outs, ins = j.m.After, j.m.OutsideAfter
+	} else {
+		// What was tried before the cut met the policy alone too.
+		outs = append(slices.Clone(j.m.Baseline), outs...)
 	}
 	out, in := count(j.before(false), outs), count(j.before(true), ins)
 	var why []string

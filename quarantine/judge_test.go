@@ -363,3 +363,27 @@ func TestListeningPortsAreTriedFromOutside(t *testing.T) {
 		t.Errorf("%d tries", len(got))
 	}
 }
+
+// A policy that held before the hand came is timed by the first silence, though nothing
+// answered in the baseline: the probe pod reaches what the target does not.
+func TestJudgeTimesAPolicyThatHeldFirst(t *testing.T) {
+	m := contained()
+	m.PinholeOut, m.PinholeIn = nil, nil
+	for i := range m.Baseline {
+		m.Baseline[i].Answered, m.Baseline[i].At = false, at(200)
+	}
+	for _, p := range []evidence.Probe{api, dns} {
+		m.Reachable = append(m.Reachable, result(p, 900, true))
+		m.PinholeOut = append(m.PinholeOut, result(p, 1500, false))
+	}
+	v := quarantine.Judge(m)
+	if v.NewStopped == nil || !v.NewStopped.Equal(at(200)) {
+		t.Errorf("new stopped %v, want the baseline's time", v.NewStopped)
+	}
+	if v.PolicyHeld == nil || v.PolicyHeld.Before(at(200)) || v.PolicyEnforced == nil || !*v.PolicyEnforced {
+		t.Errorf("policy held %v, enforced %v", v.PolicyHeld, v.PolicyEnforced)
+	}
+	if v.State != evidence.Contained {
+		t.Errorf("%s: %q", v.State, v.Why)
+	}
+}
