@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/evidence/bag"
 	"irkit.dev/irkit/playbooks"
 )
 
@@ -15,6 +17,9 @@ import (
 // that applies of 130, 5, 3.
 func (d *door) tellResult(c *cli.Context, r playbooks.Result, err error) error {
 	if err != nil {
+		if r.Bundle == "" && errors.Is(err, bag.ErrDiskFull) {
+			return refused(fmt.Errorf("nothing was changed: %w", err), "--home FOLDER, or $IRKIT_HOME, on a disk with room for the evidence; 64 MiB of it are kept for the seal")
+		}
 		if r.Bundle != "" {
 			return withHint(err, "what was collected is in "+r.Bundle+"; running the command again seals it")
 		}
