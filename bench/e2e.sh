@@ -13,7 +13,8 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 run_lab() { IRKIT_LAB_SOURCE=$PWD/lab "$lab" "$@"; }
 
-make lab-up >&2
+make lab-program >&2
+run_lab up >&2
 KUBECONFIG=$(run_lab kubeconfig)
 export KUBECONFIG
 go build -trimpath -o "$scratch/apply" ./bench/apply
@@ -22,9 +23,12 @@ go build -trimpath -o "$scratch/apply" ./bench/apply
 bin/irkit agent image -f "$scratch/agent.tar" --ref lab.local/irkit-agent:e2e >&2
 run_lab load "$scratch/agent.tar" >&2
 "$scratch/apply" deploy/irkit-system.yaml >&2
-for namespace in prod edge-ns; do
+# Each test that needs the scene sets it anew, whatever the one before left of it.
+echo '{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"e2e"}}' | "$scratch/apply" lab/scene/00-namespaces.yaml - >&2
+for namespace in prod edge-ns e2e; do
 	bin/irkit rbac -n "$namespace" --user responder >"$scratch/rbac-$namespace.yaml"
 done
+"$scratch/apply" "$scratch/rbac-e2e.yaml" >&2
 export IRKIT_E2E_APPLY=$scratch/apply IRKIT_E2E_RIGHTS="$scratch/rbac-prod.yaml $scratch/rbac-edge-ns.yaml"
 
 export IRKIT_LAB_PROGRAM=$lab IRKIT_LAB_SOURCE=$PWD/lab IRKIT_BIN=$PWD/bin/irkit
