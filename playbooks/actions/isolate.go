@@ -144,7 +144,9 @@ func (i *isolating) apply(ctx context.Context, layer quarantine.Layer, changes [
 			return err
 		}
 		if !made {
-			i.again(ctx, layer, c, answer)
+			if err := i.again(ctx, layer, c, answer); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -158,18 +160,17 @@ func (i *isolating) opened(r quarantine.Result) {
 
 // again takes over what an earlier run did: the baseline that it saw, and, since a hand
 // may have ended and a cut with it never does, the cut is asked for once more, which
-// does nothing where it stands.
-func (i *isolating) again(ctx context.Context, layer quarantine.Layer, c evidence.Change, answer json.RawMessage) {
+// does nothing where it stands. A cut that nobody can ask about is not said to hold.
+func (i *isolating) again(ctx context.Context, layer quarantine.Layer, c evidence.Change, answer json.RawMessage) error {
 	var r quarantine.Result
 	if err := json.Unmarshal(answer, &r); err == nil {
 		i.opened(r)
 	}
 	if layer.Traits().Name != quarantine.LayerNetns {
-		return
+		return nil
 	}
 	if _, err := layer.Apply(ctx, c); err != nil {
-		i.mu.Lock()
-		i.errs = append(i.errs, fmt.Errorf("layer netns, asked for again: %w", err))
-		i.mu.Unlock()
+		return fmt.Errorf("asked for again: %w", err)
 	}
+	return nil
 }

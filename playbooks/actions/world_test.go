@@ -1,0 +1,77 @@
+package actions
+
+import (
+	"context"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"irkit.dev/irkit/agent/handtest"
+	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/playbooks"
+)
+
+// starter starts hands in a network in memory.
+type starter struct {
+	net    *handtest.Net
+	refuse map[string]error // by container; the probe pod is "probe"
+	tune   func(*handtest.Hand)
+
+	mu      sync.Mutex
+	started []string
+	hands   map[string]*handtest.Hand
+}
+
+func newStarter() *starter { return &starter{net: handtest.New(), hands: map[string]*handtest.Hand{}} }
+
+func (s *starter) start(name string, h *handtest.Hand) (playbooks.Hand, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.started = append(s.started, name)
+	if err := s.refuse[name]; err != nil {
+		return nil, err
+	}
+	if s.tune != nil {
+		s.tune(h)
+	}
+	s.hands[name] = h
+	return h, nil
+}
+
+func (s *starter) Beside(_ context.Context, container string) (playbooks.Hand, error) {
+	return s.start(container, s.net.Beside(container))
+}
+
+func (s *starter) Probe(context.Context) (playbooks.Hand, error) {
+	return s.start("probe", s.net.Outside())
+}
+
+func (s *starter) EndProbe(context.Context) error { return nil }
+
+func targetPod() *corev1.Pod {
+	yes := true
+	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "prod", Name: "web-0", UID: "0c5a9d1e-1111", Labels: map[string]string{"app": "web", "tier": "front"},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web", UID: "rs-1", Controller: &yes}},
+		},
+		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{
+			{Name: "app", Image: "web:1", Ports: []corev1.ContainerPort{{ContainerPort: 8080}},
+				VolumeMounts: []corev1.VolumeMount{{Name: "token", MountPath: "/var/run/secrets"}}},
+			{Name: "side", Image: "side:1"},
+		}},
+		Status: corev1.PodStatus{
+			Phase: corev1.PodRunning, PodIP: "10.0.0.7", PodIPs: []corev1.PodIP{{IP: "10.0.0.7"}},
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+			ContainerStatuses: []corev1.ContainerStatus{
+				{Name: "app", State: running, ContainerID: "containerd://aa", Ready: true}, {Name: "side", State: running, ContainerID: "containerd://bb", Ready: true},
+			},
+		},
+	}
+}
+
+func theTarget() evidence.Target {
+	return evidence.Target{ClusterUID: "cluster-1", Namespace: "prod", Pod: "web-0", UID: "0c5a9d1e-1111", Node: "n1"}
+}
