@@ -2,11 +2,16 @@ package actions
 
 import (
 	"context"
+	"encoding/json"
+	"io"
+	"os"
 	"sync"
+	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"irkit.dev/irkit/agent"
 	"irkit.dev/irkit/agent/handtest"
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/playbooks"
@@ -74,4 +79,36 @@ func targetPod() *corev1.Pod {
 
 func theTarget() evidence.Target {
 	return evidence.Target{ClusterUID: "cluster-1", Namespace: "prod", Pod: "web-0", UID: "0c5a9d1e-1111", Node: "n1"}
+}
+
+// listening tells what hands are asked to collect.
+type listening struct {
+	*starter
+	heard func(container string, r agent.Request)
+}
+
+func (l listening) Beside(ctx context.Context, container string) (playbooks.Hand, error) {
+	h, err := l.starter.Beside(ctx, container)
+	return heard{h, l.heard}, err
+}
+
+type heard struct {
+	playbooks.Hand
+	tell func(container string, r agent.Request)
+}
+
+func (h heard) Collect(ctx context.Context, r agent.Request, add func(agent.Header, io.Reader) error) error {
+	h.tell(h.Info().Beside, r)
+	return h.Hand.Collect(ctx, r, add)
+}
+
+func readJSON(t *testing.T, path string, v any) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(b, v)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
