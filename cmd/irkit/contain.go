@@ -18,6 +18,7 @@ import (
 	"irkit.dev/irkit/playbooks"
 	"irkit.dev/irkit/playbooks/actions"
 	"irkit.dev/irkit/playbooks/builtin"
+	"irkit.dev/irkit/quarantine"
 )
 
 func (d *door) contain() *cli.Command {
@@ -217,6 +218,9 @@ func (d *door) missing(t evidence.Target, missing []cluster.Missing) error {
 func (d *door) ended(err error) error {
 	if errors.Is(err, cluster.ErrReplaced) || errors.Is(err, cluster.ErrAmbiguous) {
 		return refused(err)
+	}
+	if errors.Is(err, quarantine.ErrForeign) {
+		return refused(err, "who holds that case releases it, or goes on with it: --case; --force takes the pod over")
 	}
 	return err
 }
