@@ -80,16 +80,23 @@ const keyName = "case-key"
 
 // LoadKey reads the key of a case, and makes it on first use. The case must be locked.
 func LoadKey(caseDir string) (Key, error) {
+	k, err := readKey(caseDir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return k, err
+	}
+	_, _ = rand.Read(k[:]) // never fails
+	return k, writeKey(filepath.Join(caseDir, keyName), k)
+}
+
+// readKey is LoadKey for who may write nothing.
+func readKey(caseDir string) (Key, error) {
 	var k Key
 	path := filepath.Join(caseDir, keyName)
 	b, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		_, _ = rand.Read(k[:]) // never fails
-		return k, writeKey(path, k)
-	case err != nil:
+	if err != nil {
 		return k, fmt.Errorf("read case key: %w", err)
-	case len(b) != len(k):
+	}
+	if len(b) != len(k) {
 		return k, fmt.Errorf("read case key %s: %d bytes, want %d", path, len(b), len(k))
 	}
 	copy(k[:], b)

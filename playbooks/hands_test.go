@@ -46,6 +46,15 @@ func (s *starter) Beside(ctx context.Context, container string) (Hand, error) {
 	return s.start(ctx, container, s.net.Beside(container))
 }
 
+func (s *starter) Standing(_ context.Context, container string) (Hand, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.hands[container]; h != nil && !slices.Contains(h.Calls(), "end") {
+		return h, nil
+	}
+	return nil, nil
+}
+
 func (s *starter) Probe(ctx context.Context) (Hand, error) {
 	return s.start(ctx, "probe", s.net.Outside())
 }

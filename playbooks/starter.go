@@ -20,6 +20,9 @@ type Hand interface {
 type Starter interface {
 	// Beside starts a hand beside a regular container of the target.
 	Beside(ctx context.Context, container string) (Hand, error)
+	// Standing attaches to the hand that an earlier run left there, and writes nothing; nil
+	// when there is none.
+	Standing(ctx context.Context, container string) (Hand, error)
 	// Probe starts the hand outside of the target.
 	Probe(ctx context.Context) (Hand, error)
 	// EndProbe takes away what Probe made, and is harmless when there is nothing.
@@ -35,8 +38,20 @@ type debugging struct {
 // Debugging is the Starter of every engine that names no other.
 func Debugging(host debugger.Host, target evidence.Target) Starter { return debugging{host, target} }
 
+func (d debugging) options(container string) debugger.Options {
+	return debugger.Options{Host: d.host, Target: d.target, Container: container}
+}
+
+func (d debugging) Standing(ctx context.Context, container string) (Hand, error) {
+	choice, err := debugger.Choose(ctx, d.options(container))
+	if err != nil || !choice.Standing {
+		return nil, err
+	}
+	return d.Beside(ctx, container)
+}
+
 func (d debugging) Beside(ctx context.Context, container string) (Hand, error) {
-	h, err := debugger.Start(ctx, debugger.Options{Host: d.host, Target: d.target, Container: container})
+	h, err := debugger.Start(ctx, d.options(container))
 	if err != nil {
 		return nil, err // and not a nil hand in an interface
 	}

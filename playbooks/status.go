@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"irkit.dev/irkit/agent"
-	"irkit.dev/irkit/agent/debugger"
+	corev1 "k8s.io/api/core/v1"
+
 	"irkit.dev/irkit/cluster"
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/quarantine"
@@ -107,11 +107,11 @@ func (e *Engine) Measure(ctx context.Context, s *Standing) error {
 	if err != nil {
 		return err
 	}
-	key, err := LoadKey(e.Cases.Dir(s.Case))
-	if err != nil {
+	h, err := e.Cases.History(s.Case)
+	if err != nil && len(h.Records) == 0 {
 		return err
 	}
-	hand, err := e.standingHand(ctx, s, key, scene)
+	hand, err := e.standing(ctx, h, &scene.Pod)
 	if err != nil || hand == nil {
 		s.Hand = "gone"
 		if err != nil {
@@ -121,10 +121,8 @@ func (e *Engine) Measure(ctx context.Context, s *Standing) error {
 	}
 	s.Hand = "answers"
 	defer hand.Close(context.WithoutCancel(ctx), false)
-	watch, err := e.rewatch(s, scene)
-	if err != nil {
-		return err
-	}
+	watch := NewWatch(scene, s.Case, e.Now())
+	watch.Recall(h.Records)
 	if err := watch.Round(ctx, hand, nil, "", quarantine.Probes(scene)); err != nil {
 		return err
 	}
@@ -133,34 +131,24 @@ func (e *Engine) Measure(ctx context.Context, s *Standing) error {
 	return nil
 }
 
-// standingHand attaches to the hand that stands, or answers nil.
-func (e *Engine) standingHand(ctx context.Context, s *Standing, key Key, scene quarantine.Scene) (agent.Hand, error) {
-	h, err := e.Cases.History(s.Case)
+// standing attaches to the first hand that stands beside the target; nil when none does.
+func (e *Engine) standing(ctx context.Context, h History, pod *corev1.Pod) (Hand, error) {
+	key, err := readKey(h.Dir)
 	if err != nil {
 		return nil, err
 	}
-	order := Order{Case: s.Case}
+	order := Order{Case: h.Case, Target: h.Target, Pod: pod}
 	h.HandOf(&order)
-	for _, c := range scene.Pod.Spec.Containers {
-		o := debugger.Options{Host: e.host(order, key, nobody{}), Target: s.Target, Container: c.Name}
-		choice, err := debugger.Choose(ctx, o)
-		if err != nil || !choice.Standing {
-			continue
+	hands := e.hands(order, key, nobody{})
+	var errs []error
+	for _, name := range hands.Containers() {
+		hand, err := hands.starter.Standing(ctx, name)
+		if hand != nil {
+			return hand, nil
 		}
-		return debugger.Start(ctx, o)
+		errs = append(errs, err)
 	}
-	return nil, nil
-}
-
-// rewatch begins a series with what the log says of the opening move and the layers.
-func (e *Engine) rewatch(s *Standing, scene quarantine.Scene) (*Watch, error) {
-	h, err := e.Cases.History(s.Case)
-	if err != nil && len(h.Records) == 0 {
-		return nil, err
-	}
-	watch := NewWatch(scene, s.Case, e.Now())
-	watch.Recall(h.Records)
-	return watch, nil
+	return nil, errors.Join(errs...)
 }
 
 // nobody is the recorder where nothing may be written.

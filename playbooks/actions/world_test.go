@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 
@@ -46,6 +47,15 @@ func (s *starter) start(name string, h *handtest.Hand) (playbooks.Hand, error) {
 
 func (s *starter) Beside(_ context.Context, container string) (playbooks.Hand, error) {
 	return s.start(container, s.net.Beside(container))
+}
+
+func (s *starter) Standing(_ context.Context, container string) (playbooks.Hand, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.hands[container]; h != nil && !slices.Contains(h.Calls(), "end") {
+		return h, nil
+	}
+	return nil, nil
 }
 
 func (s *starter) Probe(context.Context) (playbooks.Hand, error) {
