@@ -70,10 +70,14 @@ func newNight(t *testing.T) *night {
 	})
 	n.hands.net.Policy = func(cuts int) bool { return cuts > 0 && len(n.policies(t)) > 0 }
 	n.hands.net.Flows = []evidence.Flow{{Proto: "tcp", State: "LISTEN", Local: netip.MustParseAddrPort("0.0.0.0:8080")}}
+	known := runtime.NewScheme() // of its own: the fake writes into it
+	if err := scheme.AddToScheme(known); err != nil {
+		t.Fatal(err)
+	}
 	kinds := map[schema.GroupVersionResource]string{{Group: "cilium.io", Version: "v2", Resource: "ciliumnodes"}: "CiliumNodeList"}
 	n.Engine = &playbooks.Engine{
 		Conn: &cluster.Conn{
-			Client: n.client, Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(scheme.Scheme, kinds, scenery()...),
+			Client: n.client, Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(known, kinds, scenery()...),
 			Context: "fake", Cluster: "https://fake", Namespace: "prod",
 		},
 		Cases: playbooks.Cases{Home: filepath.Join(dir, "home")}, Signer: key, Now: time.Now, Progress: func(string, ...any) {},
