@@ -9,8 +9,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"irkit.dev/irkit/evidence"
-	"irkit.dev/irkit/evidence/custody"
 	"irkit.dev/irkit/evidence/bag"
+	"irkit.dev/irkit/evidence/custody"
 	"irkit.dev/irkit/playbooks"
 )
 

@@ -165,6 +165,10 @@ func reset(t *testing.T) kubernetes.Interface {
 	if _, err := cluster(t).CoreV1().Nodes().Patch(t.Context(), "lab-node", "application/merge-patch+json", []byte(`{"spec":{"unschedulable":null}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	// A run that was killed leaves its probe pod until its deadline.
+	if err := cluster(t).CoreV1().Pods("irkit-system").DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	out, err := exec.CommandContext(t.Context(), labTool, "scene", "reset").CombinedOutput()
 	if err != nil {
 		t.Fatalf("reset the scene: %v\n%s", err, out)

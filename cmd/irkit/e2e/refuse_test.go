@@ -31,7 +31,7 @@ func TestBadInput(t *testing.T) {
 	with := func(args ...string) []string { return append(args, hand...) }
 
 	p.irkit(with("contain", "nosuch", "-n", "prod")...).want(t, 1).says(t, `irkit: error: `, "nosuch")
-	p.irkit(with("contain", "web-0")...).want(t, 1).says(t, "irkit: error: ") // namespace default has none: flags tell where
+	p.irkit(with("contain", "web-0")...).want(t, 6).says(t, "missing permissions", "default") // another namespace, where we may nothing
 	p.irkit(with("contain", "web-0", "web-1", "-n", "prod")...).want(t, 2).says(t, "want one")
 	p.irkit(with("contain", "web-0", "-n", "prod", "--context", "nosuch")...).want(t, 1).says(t, "nosuch")
 	p.irkit("contain", "web-0", "-n", "prod", "--image", image, "--pull", "Never").want(t, 6).says(t, "not confirmed", "add --yes")
@@ -68,7 +68,7 @@ func TestMissingPermission(t *testing.T) {
 	before := getPod(t, c, "prod", "web-0")
 	p := newPerson(t)
 	p.kube = admin
-	p.irkit("contain", "web-0", "-n", "prod", "--image", image, "--yes", "--as", "nobody-in-particular").want(t, 1)
+	p.irkit("contain", "web-0", "-n", "prod", "--image", image, "--yes", "--as", "nobody-in-particular").want(t, 6).says(t, "missing permissions")
 	if err := allow(t, c, "reader", "pods", "get"); err != nil {
 		t.Fatal(err)
 	}
