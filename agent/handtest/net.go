@@ -13,9 +13,9 @@ import (
 // cut nor the policy stops.
 type Net struct {
 	Pod, Probe netip.Addr // the pod's address and the probe pod's
-	// Policy says whether the policy stops traffic by itself, now, when so many cuts were
-	// made; nil: it never does.
-	Policy func(cuts int) bool
+	// Policy says whether the policy stops traffic by itself, now; it is told whether the cut
+	// stands. Nil: it never does.
+	Policy func(cut bool) bool
 	// Deaf are the probes, by name, that nobody ever answers.
 	Deaf  []string
 	Flows []evidence.Flow // before the cut
@@ -92,7 +92,7 @@ func (n *Net) lets(to netip.AddrPort) bool {
 	return (n.cut == nil || hole) && !n.stops()
 }
 
-func (n *Net) stops() bool { return n.Policy != nil && n.Policy(n.cuts) }
+func (n *Net) stops() bool { return n.Policy != nil && n.Policy(n.cut != nil) }
 
 func (n *Net) try(probes []evidence.Probe, answers func(evidence.Probe) bool) []evidence.ProbeResult {
 	var out []evidence.ProbeResult

@@ -38,7 +38,8 @@ import (
 )
 
 // night is a machine with an irkit, a cluster that is client-go's fake, and a pod whose
-// network is in memory. Its policy holds as soon as it is created.
+// network is in memory. Its policy holds once it is
+// created, and not before the cut: so the baseline always tells.
 type night struct {
 	*playbooks.Engine
 	client  *fake.Clientset
@@ -68,7 +69,7 @@ func newNight(t *testing.T) *night {
 		r.Status.Allowed = true
 		return true, r, nil
 	})
-	n.hands.net.Policy = func(cuts int) bool { return cuts > 0 && len(n.policies(t)) > 0 }
+	n.hands.net.Policy = func(cut bool) bool { return cut && len(n.policies(t)) > 0 }
 	n.hands.net.Flows = []evidence.Flow{{Proto: "tcp", State: "LISTEN", Local: netip.MustParseAddrPort("0.0.0.0:8080")}}
 	known := runtime.NewScheme() // of its own: the fake writes into it
 	if err := scheme.AddToScheme(known); err != nil {

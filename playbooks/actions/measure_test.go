@@ -66,7 +66,7 @@ func verdictIn(t *testing.T, log *memory) evidence.Record {
 func TestMeasuringEndsWhenThePolicyHolds(t *testing.T) {
 	s, log := newStarter(), &memory{}
 	var holds atomic.Bool
-	s.net.Policy = func(int) bool { return holds.Load() }
+	s.net.Policy = func(bool) bool { return holds.Load() }
 	site := quarantined(s, log)
 	rounds := 0
 	s.tune = func(h *handtest.Hand) {
@@ -164,7 +164,7 @@ func TestAnInterruptedMeasurementIsJudged(t *testing.T) {
 // What listens is tried from outside, though nobody declared it, and a restart is seen.
 func TestMeasuringTriesWhatListensAndSeesRestarts(t *testing.T) {
 	s, log := newStarter(), &memory{}
-	s.net.Policy = func(int) bool { return true }
+	s.net.Policy = func(bool) bool { return true }
 	s.net.Flows = []evidence.Flow{{Proto: "tcp", State: "LISTEN", Local: netip.MustParseAddrPort("0.0.0.0:31337")}}
 	site := quarantined(s, log)
 	live := targetPod()
