@@ -42,6 +42,7 @@ func TestCompileReportsEveryFaultWithItsPlace(t *testing.T) {
 		"unknown top key":  {head + "stepz: []\nsteps: [{id: a, isolate: {}}]\n", []string{`p.yaml:4:1: unknown key "stepz"`}},
 		"unknown action":   {head + "steps:\n  - id: a\n    isolat: {}\n", []string{`p.yaml:6:5: unknown key "isolat" (did you mean isolate?)`}},
 		"unknown layer":    {head + "steps:\n  - id: a\n    isolate: {layers: [netpool]}\n", []string{`p.yaml:6:24: layers: "netpool" is none of netns, netpol (did you mean netpol?)`}},
+		"empty list":       {head + "steps:\n  - id: a\n    isolate: {layers: []}\n", []string{`p.yaml:6:23: layers: an empty list`}},
 		"two actions":      {head + "steps:\n  - id: a\n    isolate: {}\n    measure: {}\n", []string{`p.yaml:7:5: a second action "measure"`}},
 		"no action":        {head + "steps:\n  - id: a\n", []string{"p.yaml:5:5: no action: want one of isolate, measure"}},
 		"id twice":         {head + "steps: [{id: a, isolate: {}}, {id: a, isolate: {}}]\n", []string{`id: "a" stands twice`}},

@@ -89,7 +89,7 @@ func (f *Fields) Enum(key string, of ...string) string {
 	return s
 }
 
-// Words is a list of scalars out of a list; absent is nil.
+// Words is a list of at least one scalar out of a list; absent is nil.
 func (f *Fields) Words(key string, of ...string) []string {
 	n := f.Node(key)
 	if n == nil {
@@ -98,6 +98,9 @@ func (f *Fields) Words(key string, of ...string) []string {
 	if n.Kind != yaml.SequenceNode {
 		f.fault(n, "%s: want a list, not %s", key, kindName(n))
 		return nil
+	}
+	if len(n.Content) == 0 {
+		f.fault(n, "%s: an empty list (leave the key out for the default)", key)
 	}
 	var out []string
 	for _, item := range n.Content {

@@ -107,6 +107,7 @@ func (s *session) open(ctx context.Context) error {
 		Watch: NewWatch(s.look.Scene, s.order.Case, s.began),
 		have:  capturedIn(history.Records, s.bag.ID()),
 	}
+	s.site.Watch.Recall(history.Records)
 	s.site.Layers = s.layers(s.site.Hands, s.look.Want, s.look.Targets.Inside)
 	return s.opened(ctx, journal)
 }

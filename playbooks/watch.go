@@ -32,7 +32,11 @@ func (w *Watch) Opened(o agent.Opened) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.m.FlowsBefore, w.m.Baseline = o.Flows, o.Baseline
-	w.m.After = append(w.m.After, o.After...)
+	for _, r := range o.After { // of a move that is taken over twice, once
+		if !slices.ContainsFunc(w.m.After, func(had evidence.ProbeResult) bool { return had.Probe == r.Probe && had.At.Equal(r.At) }) {
+			w.m.After = append(w.m.After, r)
+		}
+	}
 	if o.Cut != nil {
 		w.m.Cut = o.Cut
 	}
@@ -48,6 +52,18 @@ func (w *Watch) Applied(a quarantine.Applied) {
 		return
 	}
 	w.m.Applied = append(w.m.Applied, a)
+}
+
+// Held is since when a layer is known to hold; false: it is not.
+func (w *Watch) Held(layer string) (time.Time, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range w.m.Applied {
+		if a.Layer == layer && a.Error == "" {
+			return a.At, true
+		}
+	}
+	return time.Time{}, false
 }
 
 // Outside keeps a look from outside that was had before a layer held.
@@ -260,21 +276,33 @@ func quiet(all []evidence.ProbeResult) (silent, tells bool) {
 	return true, len(tries) > 0
 }
 
-// Recall takes over what an earlier session wrote down: the opening move, and the
-// layers that were applied and not released.
+// Recall takes over what an earlier session wrote down: the opening move, the layers that
+// were applied and not released, and when the session that began with them started.
 func (w *Watch) Recall(records []evidence.Record) {
 	stands := StandingChanges(records)
+	var opened, began time.Time
 	for _, r := range records {
+		if r.Action == evidence.ActOpened {
+			opened = r.Time
+		}
 		if r.Change == nil || r.Phase != evidence.Did || r.Action != evidence.ActIsolated {
 			continue
 		}
 		if _, there := stands[r.Change.ID]; !there {
 			continue
 		}
+		if began.IsZero() {
+			began = opened
+		}
 		w.Applied(quarantine.Applied{Layer: r.Change.Layer, At: r.Time})
 		var result quarantine.Result
 		if err := json.Unmarshal(answerOf(r), &result); err == nil && result.Opened != nil {
 			w.Opened(*result.Opened)
 		}
+	}
+	if !began.IsZero() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.m.Started = began
 	}
 }

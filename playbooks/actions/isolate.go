@@ -79,7 +79,7 @@ func (i *isolating) Run(ctx context.Context, t evidence.Target, _ evidence.Sink)
 		if marked {
 			i.layer(ctx, quarantine.LayerDetach)
 		} else {
-			i.became(quarantine.LayerDetach, errUnmarked)
+			i.became(quarantine.LayerDetach, false, errUnmarked)
 		}
 	})
 	all.Wait()
@@ -96,7 +96,8 @@ func (i *isolating) layer(ctx context.Context, name string) bool {
 	if !i.wants(name) || layer == nil {
 		return true
 	}
-	return i.became(name, i.apply(ctx, layer, i.site.Look.ChangesOf(name)))
+	wrote, err := i.apply(ctx, layer, i.site.Look.ChangesOf(name))
+	return i.became(name, wrote, err)
 }
 
 // wants: this step asks for the layer, and the order and the scene let it be.
@@ -104,12 +105,16 @@ func (i *isolating) wants(name string) bool {
 	return slices.Contains(i.layers, name) && i.site.Wants(name)
 }
 
-// became keeps what became of a layer, and tells it.
-func (i *isolating) became(name string, err error) bool {
+// became keeps what became of a layer, and tells it. A layer for which nothing was
+// written holds since an earlier run wrote it.
+func (i *isolating) became(name string, wrote bool, err error) bool {
 	if !i.wants(name) {
 		return true
 	}
 	applied := quarantine.Applied{Layer: name, At: i.site.Now()}
+	if since, held := i.site.Watch.Held(name); held && !wrote {
+		applied.At = since
+	}
 	if err != nil {
 		applied.Error = err.Error()
 	}
@@ -128,7 +133,8 @@ func (i *isolating) became(name string, err error) bool {
 	return err == nil
 }
 
-func (i *isolating) apply(ctx context.Context, layer quarantine.Layer, changes []evidence.Change) error {
+// apply makes a layer's changes; wrote says that one of them was not made before.
+func (i *isolating) apply(ctx context.Context, layer quarantine.Layer, changes []evidence.Change) (wrote bool, err error) {
 	for _, c := range changes {
 		made := false
 		answer, err := i.site.Journal.Do(ctx, c, func(ctx context.Context) (json.RawMessage, error) {
@@ -141,15 +147,16 @@ func (i *isolating) apply(ctx context.Context, layer quarantine.Layer, changes [
 			return json.Marshal(r)
 		})
 		if err != nil {
-			return err
+			return wrote, err
 		}
+		wrote = wrote || made
 		if !made {
 			if err := i.again(ctx, layer, c, answer); err != nil {
-				return err
+				return wrote, err
 			}
 		}
 	}
-	return nil
+	return wrote, nil
 }
 
 func (i *isolating) opened(r quarantine.Result) {

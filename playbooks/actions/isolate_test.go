@@ -326,7 +326,7 @@ func TestIsolateReadsItsLayers(t *testing.T) {
 			t.Errorf("%s: %+v, %v", text, n, faults)
 		}
 	}
-	for _, text := range []string{"layers: [label]", "layers: [netns, netns]", "layers: netns", "layer: [netns]"} {
+	for _, text := range []string{"layers: [label]", "layers: [netns, netns]", "layers: netns", "layers: []", "layer: [netns]"} {
 		if _, faults := newIsolate(mapping(t, text)); len(faults) == 0 {
 			t.Errorf("%s is taken", text)
 		}
