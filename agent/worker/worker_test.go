@@ -175,6 +175,12 @@ func (r *relays) dialer(key ed25519.PublicKey) frame.Dialer {
 	}
 }
 
+func (r *relays) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.made)
+}
+
 func (r *relays) breakLast() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -287,8 +293,8 @@ func TestCollectSurvivesBrokenRelays(t *testing.T) {
 			t.Errorf("%s: %v", wire, err)
 		}
 	}
-	if len(rs.made) < 3 {
-		t.Errorf("only %d connections were made", len(rs.made))
+	if n := rs.count(); n < 3 {
+		t.Errorf("only %d connections were made", n)
 	}
 }
 
