@@ -79,15 +79,19 @@ build() {
 
 start_lab() {
 	local before=down
-	run_lab status >/dev/null 2>&1 && before=up
+	make --no-print-directory lab-program
+	! run_lab status >/dev/null 2>&1 || before=up
 	say 'start the lab'
-	make --no-print-directory lab-up
+	run_lab up
 	KUBECONFIG=$(run_lab kubeconfig)
 	export KUBECONFIG
 	if [ "$before" = up ]; then
+		# A scene with a contained pod in it never gets ready.
 		say 'put the scene back'
 		take_back prod
 		run_lab scene reset
+	else
+		run_lab scene
 	fi
 	"$apply" deploy/irkit-system.yaml
 	"$irkit" agent image -f "$scratch/agent.tar" --ref lab.local/irkit-agent:demo >/dev/null
@@ -98,7 +102,7 @@ start_lab() {
 take_back() {
 	! compgen -G "$state/cases/*" >/dev/null ||
 		"$irkit" release web-0 -n "$1" --delete-pod --yes --home "$state" --key "$key" ||
-		echo 'nothing of an earlier demonstration could be released; going on'
+		echo 'no earlier demonstration to take back; going on'
 }
 
 suspect() {
