@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"irkit.dev/irkit/evidence"
@@ -44,7 +45,9 @@ func (s *session) endHands(ctx context.Context) error {
 
 // tags writes what the bundle says of itself, and the report from the bundle's files.
 func (s *session) tags(ctx context.Context, m described) error {
-	planned := evidence.Planned{Playbook: s.order.Plan.Name, Steps: s.look.Steps, Layers: s.look.Want.Layers, Changes: s.look.Changes}
+	// How a hand is started shows only when admission was asked: custody has it.
+	changes := slices.DeleteFunc(slices.Clone(s.look.Changes), func(c evidence.Change) bool { return c.Layer == "hand" })
+	planned := evidence.Planned{Playbook: s.order.Plan.Name, Steps: s.look.Steps, Layers: s.look.Want.Layers, Changes: changes}
 	files := map[string]any{
 		evidence.EvidenceJSON: m.meta, evidence.CompletenessJSON: m.completeness, evidence.SceneJSON: s.look.Scene,
 		evidence.ForecastJSON: s.look.Forecast, evidence.PlanJSON: planned, evidence.ObserverJSON: s.site.Alterations(),
