@@ -83,6 +83,7 @@ func (e *Engine) Release(ctx context.Context, o Order, p Parole, ask func(string
 	journal := NewJournal(log, p.History.Records, cluster.WithAudit)
 	journal.Actor = &e.Actor
 	r := &releasing{Engine: e, parole: p, ask: ask, out: &out, journal: journal.Releasing(p.History.Records)}
+	r.endProbe = e.starter(o, key, journal).EndProbe
 	if p.Live != nil {
 		r.hands = e.hands(o, key, journal)
 	}
@@ -122,6 +123,8 @@ type releasing struct {
 	layers  map[string]quarantine.Layer
 	ask     func(string) bool
 	out     *ReleaseResult
+	// endProbe takes away the probe pod that a session which was killed left.
+	endProbe func(context.Context) error
 }
 
 func (r *releasing) run(ctx context.Context) {
@@ -195,12 +198,34 @@ func (r *releasing) end(ctx context.Context) error {
 			r.Progress("end hands: %v", err)
 		}
 	}
+	if probing(r.parole.History.Records) {
+		if err := r.endProbe(ctx); err != nil {
+			r.out.Failed = append(r.out.Failed, fmt.Sprintf("take the probe pod away: %v", err))
+		}
+	}
 	rec := evidence.Record{Action: evidence.ActReleased, Target: &r.parole.History.Target, Result: "ok", Errors: r.out.Failed,
 		Note: string(r.parole.Plan.Mode), Data: map[string]any{"residue": r.out.Residue, "kept": r.out.Kept}}
 	if len(r.out.Failed) > 0 {
 		rec.Result = "partial"
 	}
 	return r.journal.Note(ctx, rec)
+}
+
+// probing reports a session that began to make its probe pod, and ended before it had
+// taken it away again.
+func probing(records []evidence.Record) (left bool) {
+	for _, r := range records {
+		if r.Change == nil || r.Change.Layer != "probe" {
+			continue
+		}
+		switch r.Change.Op {
+		case evidence.OpCreate:
+			left = true
+		case evidence.OpDelete:
+			left = r.Phase != evidence.Did
+		}
+	}
+	return left
 }
 
 // Open implements quarantine.Hands; a release never cuts.

@@ -72,9 +72,13 @@ func (d debugging) EndProbe(ctx context.Context) error {
 
 // hands are the footholds of one run. Nothing is started.
 func (e *Engine) hands(o Order, key Key, recorder evidence.Recorder) *Hands {
+	return NewHands(e.starter(o, key, recorder), o.Pod)
+}
+
+func (e *Engine) starter(o Order, key Key, recorder evidence.Recorder) Starter {
 	start := e.Starter
 	if start == nil {
 		start = Debugging
 	}
-	return NewHands(start(e.host(o, key, recorder), o.Target), o.Pod)
+	return start(e.host(o, key, recorder), o.Target)
 }

@@ -86,7 +86,7 @@ func (j *judge) before(inbound bool) map[evidence.Probe]evidence.ProbeResult {
 	for _, r := range j.m.Reachable {
 		p := r.Probe
 		p.Inbound = false
-		if _, ok := out[p]; ok || !r.Answered || !heldBefore(j.m.Applied, j.m.Baseline) || !j.couldReach(p) {
+		if _, ok := out[p]; ok || !r.Answered || !j.heldBefore(j.m.Baseline) || !j.couldReach(p) {
 			continue
 		}
 		r.Probe = p
@@ -100,7 +100,7 @@ func (j *judge) listened(out map[evidence.Probe]evidence.ProbeResult) {
 	reaches := slices.ContainsFunc(j.m.Reachable, func(r evidence.ProbeResult) bool {
 		return r.Answered && (r.Name == "sibling" || strings.HasPrefix(r.Name, "dns"))
 	})
-	if !reaches || !heldBefore(j.m.Applied, j.m.OutsideBefore) {
+	if !reaches || !j.heldBefore(j.m.OutsideBefore) {
 		return
 	}
 	for _, r := range j.m.OutsideAfter {
@@ -124,16 +124,20 @@ func (j *judge) couldBeReached(port uint16) bool {
 	return ok
 }
 
-// heldBefore: a layer stood before the first of these tries; with no try, before any.
-func heldBefore(applied []Applied, tries []evidence.ProbeResult) bool {
+// heldBefore: a layer stood before the first of these tries; with no try, before any. A
+// policy of ours that selected the target when it was surveyed is one: an earlier run made
+// it, and may have ended before it could say so.
+func (j *judge) heldBefore(tries []evidence.ProbeResult) bool {
 	var first time.Time
 	for _, r := range tries {
 		if first.IsZero() || r.At.Before(first) {
 			first = r.At
 		}
 	}
-	return slices.ContainsFunc(applied, func(a Applied) bool {
+	return slices.ContainsFunc(j.m.Applied, func(a Applied) bool {
 		return a.Error == "" && (a.Layer == LayerNetpol || a.Layer == LayerLabel || a.Layer == LayerNetns) && (first.IsZero() || a.At.Before(first))
+	}) || slices.ContainsFunc(j.m.Scene.Policies, func(p networkingv1.NetworkPolicy) bool {
+		return ours(&p, j.m.Case) && selects(&p.Spec.PodSelector, j.m.Scene.Pod.Labels)
 	})
 }
 
