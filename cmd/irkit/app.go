@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -61,11 +62,12 @@ func (d *door) app() *cli.App {
 	return app
 }
 
-// finish gives a command what all have: a usage error of ours, and the library's
-// help without its sub-command "help".
+// finish gives a command what all have: a usage error of ours, the library's help without
+// its sub-command "help", and flags whose few values are held to them.
 func finish(c *cli.Command) {
 	c.OnUsageError = usageFault
 	c.HideHelpCommand = true
+	c.Before = oneOf
 	for _, sub := range c.Subcommands {
 		finish(sub)
 	}
@@ -77,6 +79,22 @@ func finish(c *cli.Command) {
 			return cli.ShowSubcommandHelp(ctx)
 		}
 	}
+}
+
+// oneOf refuses a value that a flag does not have. An unset flag has its default.
+func oneOf(c *cli.Context) error {
+	for flag, values := range map[string][]string{"output": {"text", "json"}, "dry-run": {"none", "client", "server"}} {
+		if v := c.String(flag); v != "" && !slices.Contains(values, v) {
+			return usagef("irkit "+c.Command.Name+" --help lists the flags", fmt.Errorf("--%s %s: want %s", flag, v, either(values)))
+		}
+	}
+	return nil
+}
+
+// either lists words for people: a, b or c.
+func either(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 func usageFault(c *cli.Context, err error, _ bool) error {

@@ -1,20 +1,19 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"irkit.dev/irkit/cluster"
 	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/evidence/custody"
 	"irkit.dev/irkit/playbooks"
 	"irkit.dev/irkit/playbooks/actions"
 	"irkit.dev/irkit/playbooks/builtin"
@@ -102,7 +101,7 @@ func (d *door) session(c *cli.Context, shipped string) error {
 	if err := d.show(c, engine.Conn, look); err != nil || dry != "none" {
 		return err
 	}
-	if err := d.confirm(c, look); err != nil {
+	if err := d.confirm(c, look.Playbook, order.Target); err != nil {
 		return err
 	}
 	result, err := engine.Run(ctx, order, look)
@@ -110,14 +109,6 @@ func (d *door) session(c *cli.Context, shipped string) error {
 }
 
 func (d *door) compile(c *cli.Context, shipped string) (*playbooks.Plan, error) {
-	switch c.String("dry-run") {
-	case "none", "client", "server":
-	default:
-		return nil, usagef("", fmt.Errorf("--dry-run=%s: want none, client or server", c.String("dry-run")))
-	}
-	if o := c.String("output"); o != "text" && o != "json" {
-		return nil, usagef("", fmt.Errorf("-o %s: want text or json", o))
-	}
 	file := "builtin/" + shipped + ".yaml"
 	source, err := builtin.Source(shipped)
 	if shipped == "" {
@@ -161,21 +152,16 @@ func (d *door) json(v any) error {
 	return e.Encode(v)
 }
 
-// confirm asks on a terminal; without one, and without --yes, the order is refused.
-func (d *door) confirm(c *cli.Context, look playbooks.Prospect) error {
-	if c.Bool("yes") {
+// confirm asks, unless --yes says it already. Without a terminal the order is refused.
+func (d *door) confirm(c *cli.Context, what string, t evidence.Target) error {
+	if c.Bool("yes") || d.ask(what+" pod "+t.String()+"?") {
 		return nil
 	}
-	t := look.Forecast.Target
+	err := fmt.Errorf("not confirmed: nothing was changed on %s", t)
 	if _, ok := terminal(d.stdin); !ok {
-		return refused(fmt.Errorf("not confirmed: nothing was changed on %s", t), "add --yes, or run it on a terminal")
+		return refused(err, "add --yes, or run it on a terminal")
 	}
-	fmt.Fprintf(d.stderr, "%s pod %s? [y/N] ", look.Playbook, quote(t.String()))
-	answer, err := bufio.NewReader(d.stdin).ReadString('\n')
-	if err != nil || !slices.Contains([]string{"y", "yes"}, strings.ToLower(strings.TrimSpace(answer))) {
-		return refused(fmt.Errorf("not confirmed: nothing was changed on %s", t))
-	}
-	return nil
+	return refused(err)
 }
 
 // forbidden is what becomes of a target that we may not even look at: the same table,
@@ -214,13 +200,14 @@ func (d *door) missing(t evidence.Target, missing []cluster.Missing) error {
 	return refused(fmt.Errorf("%d permissions are missing: nothing was changed", len(missing)), "an administrator applies the YAML above, or all of `irkit rbac`")
 }
 
-// ended gives an error the status of its kind.
+// ended gives an error the status of its kind: what was refused before anything was changed.
 func (d *door) ended(err error) error {
-	if errors.Is(err, cluster.ErrReplaced) || errors.Is(err, cluster.ErrAmbiguous) {
-		return refused(err)
-	}
-	if errors.Is(err, quarantine.ErrForeign) {
+	var held *custody.HeldError
+	switch {
+	case errors.Is(err, quarantine.ErrForeign):
 		return refused(err, "who holds that case releases it, or goes on with it: --case; --force takes the pod over")
+	case errors.Is(err, cluster.ErrReplaced), errors.Is(err, cluster.ErrAmbiguous), errors.Is(err, playbooks.ErrOtherTarget), errors.As(err, &held):
+		return refused(err)
 	}
 	return err
 }

@@ -219,11 +219,7 @@ func (d *door) resolve(c *cli.Context, conn *cluster.Conn, o *playbooks.Order, p
 // caseOf is the case that was named, else the pod's open one, else a new one.
 func (d *door) caseOf(c *cli.Context, e *playbooks.Engine, t evidence.Target) (string, error) {
 	if named := c.String("case"); named != "" {
-		id, err := playbooks.FoldCase(named)
-		if err != nil {
-			return "", usagef("", err)
-		}
-		return id, nil
+		return foldCase(named)
 	}
 	id, open, err := e.Cases.OpenOf(t.UID)
 	switch {
@@ -234,4 +230,13 @@ func (d *door) caseOf(c *cli.Context, e *playbooks.Engine, t evidence.Target) (s
 		return id, nil
 	}
 	return playbooks.NewCase(t, d.now()), nil
+}
+
+// foldCase reads a case identifier as a person wrote it.
+func foldCase(named string) (string, error) {
+	id, err := playbooks.FoldCase(named)
+	if err != nil {
+		return "", usagef("", err)
+	}
+	return id, nil
 }

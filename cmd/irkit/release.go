@@ -70,17 +70,16 @@ func (d *door) releasePod(c *cli.Context) error {
 	if err := d.mayRelease(c, engine, parole); err != nil {
 		return err
 	}
-	d.showParole(c, parole)
-	if c.String("dry-run") != "none" {
-		return nil
+	if err := d.showParole(c, parole); err != nil || c.String("dry-run") != "none" {
+		return err
 	}
-	if !c.Bool("yes") && !d.ask(fmt.Sprintf("release pod %s (%s)?", quote(parole.History.Target.String()), mode)) {
-		return refused(errors.New("not confirmed: nothing was changed"), "add --yes, or run it on a terminal")
+	if err := d.confirm(c, "release ("+string(mode)+")", parole.History.Target); err != nil {
+		return err
 	}
 	if !parole.Sealed {
 		d.say("case %s is not sealed: sealing first", caseID)
 		if _, err := engine.Reseal(c.Context, caseID); err != nil {
-			return err
+			return d.ended(err)
 		}
 	}
 	parole.History.HandOf(&o)
@@ -92,7 +91,7 @@ func (d *door) releasePod(c *cli.Context) error {
 // or released: releasing twice is no error.
 func (d *door) caseToRelease(c *cli.Context, e *playbooks.Engine) (string, error) {
 	if named := c.String("case"); named != "" {
-		return playbooks.FoldCase(named)
+		return foldCase(named)
 	}
 	name, err := only(c, "pod")
 	if err != nil {
@@ -128,15 +127,18 @@ func (d *door) mayRelease(c *cli.Context, e *playbooks.Engine, p playbooks.Parol
 	return d.missing(p.History.Target, missing)
 }
 
-func (d *door) showParole(c *cli.Context, p playbooks.Parole) {
-	if c.String("output") == "json" && c.String("dry-run") == "none" {
-		return
-	}
+func (d *door) showParole(c *cli.Context, p playbooks.Parole) error {
+	dry := c.String("dry-run") != "none"
 	if c.String("output") == "json" {
-		_ = d.json(p)
-		return
+		if dry {
+			return d.json(p)
+		}
+		return nil
 	}
 	w := d.stderr
+	if dry { // then it is what was asked for
+		w = d.stdout
+	}
 	width, _ := terminal(w)
 	fmt.Fprintf(w, "release   %s  case %s  %s\n", quote(p.History.Target.String()), p.History.Case, p.Plan.Mode)
 	var rows [][]string
@@ -155,6 +157,7 @@ func (d *door) showParole(c *cli.Context, p playbooks.Parole) {
 	}
 	list("stays as others left it", p.Plan.Kept)
 	list("cannot be put back", p.Plan.Residue)
+	return nil
 }
 
 // ask asks on a terminal; without one the answer is no.
@@ -169,7 +172,7 @@ func (d *door) ask(question string) bool {
 
 func (d *door) tellRelease(c *cli.Context, r playbooks.ReleaseResult, err error) error {
 	if err != nil {
-		return err
+		return d.ended(err)
 	}
 	if c.String("output") == "json" {
 		if err := d.json(r); err != nil {

@@ -10,7 +10,6 @@ import (
 
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/evidence/bag"
-	"irkit.dev/irkit/evidence/custody"
 	"irkit.dev/irkit/playbooks"
 )
 
@@ -18,17 +17,13 @@ import (
 // that applies of 130, 5, 3.
 func (d *door) tellResult(c *cli.Context, r playbooks.Result, err error) error {
 	if err != nil {
-		var held *custody.HeldError
-		if errors.Is(err, playbooks.ErrOtherTarget) || errors.As(err, &held) {
-			return refused(err)
-		}
 		if r.Bundle == "" && errors.Is(err, bag.ErrDiskFull) {
 			return refused(fmt.Errorf("nothing was changed: %w", err), "--home FOLDER, or $IRKIT_HOME, on a disk with room for the evidence; 64 MiB of it are kept for the seal")
 		}
 		if r.Bundle != "" {
 			return withHint(err, "what was collected is in "+r.Bundle+"; running the command again seals it")
 		}
-		return err
+		return d.ended(err)
 	}
 	if c.String("output") == "json" {
 		if err := d.json(r); err != nil {

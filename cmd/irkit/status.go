@@ -36,10 +36,18 @@ func (d *door) tellStatus(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if one := c.Args().First(); one != "" {
-		ids = []string{one}
-	} else if one := c.String("case"); one != "" {
-		ids = []string{one}
+	named := c.String("case")
+	if c.Args().Present() {
+		if named, err = only(c, "case"); err != nil {
+			return err
+		}
+	}
+	if named != "" {
+		id, err := foldCase(named)
+		if err != nil {
+			return err
+		}
+		ids = []string{id}
 	}
 	all := []playbooks.Standing{}
 	for _, id := range ids {
@@ -47,7 +55,7 @@ func (d *door) tellStatus(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		if s.Released && !c.Bool("all") && len(ids) > 1 {
+		if s.Released && !c.Bool("all") && named == "" {
 			continue
 		}
 		if !c.Bool("offline") && s.Target.UID != "" {
@@ -55,6 +63,18 @@ func (d *door) tellStatus(c *cli.Context) error {
 		}
 		all = append(all, s)
 	}
+	if err := d.printStandings(c, all); err != nil {
+		return err
+	}
+	for _, s := range all {
+		if s.Verdict != nil && s.Verdict.Outbound == evidence.Failed {
+			return outcome{statusNotContained, fmt.Errorf("case %s: traffic passes", s.Case)}
+		}
+	}
+	return nil
+}
+
+func (d *door) printStandings(c *cli.Context, all []playbooks.Standing) error {
 	if c.String("output") == "json" {
 		return d.json(all)
 	}
@@ -63,11 +83,6 @@ func (d *door) tellStatus(c *cli.Context) error {
 	}
 	for _, s := range all {
 		d.printStanding(s)
-	}
-	for _, s := range all {
-		if s.Verdict != nil && s.Verdict.Outbound == evidence.Failed {
-			return outcome{statusNotContained, fmt.Errorf("case %s: traffic passes", s.Case)}
-		}
 	}
 	return nil
 }

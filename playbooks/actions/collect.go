@@ -67,8 +67,8 @@ type collecting struct {
 
 func (c *collecting) Run(ctx context.Context, t evidence.Target, sink evidence.Sink) (playbooks.Outcome, error) {
 	var all tally
-	var errs []error
-	for _, one := range c.plan(ctx) {
+	plan, errs := c.plan(ctx)
+	for _, one := range plan {
 		name := one.Traits().Name
 		if c.site.Captured(name) {
 			continue
@@ -92,12 +92,12 @@ func (c *collecting) Run(ctx context.Context, t evidence.Target, sink evidence.S
 	}, errors.Join(errs...)
 }
 
-// plan lists the collectors in order of volatility. A hand that cannot be had becomes
-// entries that say so, one for each artifact that it would have given.
-func (c *collecting) plan(ctx context.Context) []collectors.Collector {
-	var out []collectors.Collector
+// plan lists the collectors in order of volatility. A hand that cannot be had is an error,
+// and becomes entries that say so, one for each artifact that it would have given.
+func (c *collecting) plan(ctx context.Context) (out []collectors.Collector, errs []error) {
 	for _, name := range c.site.Hands.Containers() {
-		out = append(out, c.beside(ctx, name)...)
+		beside, err := c.beside(ctx, name)
+		out, errs = append(out, beside...), append(errs, err)
 	}
 	if slices.Contains(c.artifacts, kindObjects) {
 		o := objects.Options{Dynamic: c.site.Conn.Dynamic, HMACKey: c.site.Key.For("values"), Before: c.site.Order.Pod}
@@ -107,10 +107,10 @@ func (c *collecting) plan(ctx context.Context) []collectors.Collector {
 		out = append(out, logs.New(logs.Options{Client: c.site.Conn.Client, Ours: c.site.Hands.Ours}))
 	}
 	slices.SortStableFunc(out, func(a, b collectors.Collector) int { return a.Traits().Volatility - b.Traits().Volatility })
-	return out
+	return out, errs
 }
 
-func (c *collecting) beside(ctx context.Context, container string) []collectors.Collector {
+func (c *collecting) beside(ctx context.Context, container string) ([]collectors.Collector, error) {
 	ordinal := c.site.Hands.Ordinal(container)
 	var kinds []string
 	for _, k := range c.artifacts {
@@ -119,7 +119,7 @@ func (c *collecting) beside(ctx context.Context, container string) []collectors.
 		}
 	}
 	if len(kinds) == 0 {
-		return nil
+		return nil, nil
 	}
 	var out []collectors.Collector
 	hand, err := c.site.Hands.Beside(ctx, container)
@@ -127,7 +127,7 @@ func (c *collecting) beside(ctx context.Context, container string) []collectors.
 		for _, k := range kinds {
 			out = append(out, absent{kind: k, container: container, ordinal: ordinal, why: err})
 		}
-		return out
+		return out, fmt.Errorf("no hand beside container %s: %w", container, err)
 	}
 	info := hand.Info()
 	for _, k := range kinds {
@@ -145,7 +145,7 @@ func (c *collecting) beside(ctx context.Context, container string) []collectors.
 		}
 		out = append(out, one)
 	}
-	return out
+	return out, nil
 }
 
 // absent files an entry for what no hand could give.
