@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -75,10 +76,11 @@ func (d *door) examine(c *cli.Context) []check {
 		return out
 	}
 	if offset, within, ok := engine.Conn.ClockOffset(); ok {
-		add("clocks", nil, fmt.Sprintf("the API server's is %s ahead of ours, give or take %s", offset, within))
+		add("clocks", nil, fmt.Sprintf("the API server's differs from ours by %s, give or take %s", offset.Round(time.Millisecond), within.Round(time.Millisecond)))
 	}
 	source, err := builtin.Source("contain")
-	if !add("playbook", err, "contain") {
+	if err != nil {
+		add("playbook", err, "")
 		return out
 	}
 	plan, err := playbooks.Compile("builtin/contain.yaml", source, actions.Standard())

@@ -48,7 +48,7 @@ func actFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"},
 		&cli.StringFlag{Name: "dry-run", Value: "none", Usage: "none; client: print the plan and stop; server: have the API server check every write too"},
-		&cli.BoolFlag{Name: "force", Usage: "also where something speaks against it: a protected namespace, a foreign undo annotation"},
+		&cli.BoolFlag{Name: "force", Usage: "also where another case's mark is on the pod; at release: go on where irkit would ask"},
 	}
 }
 

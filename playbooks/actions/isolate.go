@@ -42,6 +42,9 @@ func newIsolate(with *yaml.Node) (playbooks.Blueprint, []playbooks.Fault) {
 	if slices.Contains(layers, quarantine.LayerNetpol) || slices.Contains(layers, quarantine.LayerDetach) {
 		layers = append(layers, quarantine.LayerLabel)
 	}
+	// The plan tells them in the order of their effect, however they were written.
+	order := quarantine.DefaultLayers()
+	slices.SortStableFunc(layers, func(a, b string) int { return slices.Index(order, a) - slices.Index(order, b) })
 	return isolate{layers}, f.Rest()
 }
 
