@@ -24,8 +24,7 @@ func (j *judge) netpol(l *evidence.LayerVerdict, a Applied) {
 	if !cut {
 		outs, ins = j.m.After, j.m.OutsideAfter
 	} else {
-		// What was tried before the cut met the policy alone too.
-		outs = append(slices.Clone(j.m.Baseline), outs...)
+		outs = append(j.beforeTheCut(outs), outs...)
 	}
 	out, in := count(j.before(false), outs), count(j.before(true), ins)
 	var why []string
@@ -49,6 +48,15 @@ func (j *judge) netpol(l *evidence.LayerVerdict, a Applied) {
 		l.Out = evidence.ContainedNewOnly
 		l.Why = append(l.Why, "what the policy alone does to connections that stood before was not measured: the cut stopped them first")
 	}
+}
+
+// beforeTheCut are the tries that met the policy alone because there was no cut yet: the
+// silent ones, and the answered ones of what was tried again through a pinhole. An answer
+// that was not tried again says nothing of now.
+func (j *judge) beforeTheCut(pinholes []evidence.ProbeResult) []evidence.ProbeResult {
+	return slices.DeleteFunc(slices.Clone(j.m.Baseline), func(r evidence.ProbeResult) bool {
+		return r.Answered && !slices.ContainsFunc(pinholes, func(p evidence.ProbeResult) bool { return p.Probe == r.Probe })
+	})
 }
 
 // enforced says whether the policy by itself holds, and since when. The node is left

@@ -387,3 +387,16 @@ func TestJudgeTimesAPolicyThatHeldFirst(t *testing.T) {
 		t.Errorf("%s: %q", v.State, v.Why)
 	}
 }
+
+// A Service's address that answered before the cut, and cannot be tried through a pinhole,
+// neither proves nor disproves the policy alone.
+func TestJudgeLeavesUntriedAnswersAside(t *testing.T) {
+	m := contained()
+	service := probe("api-server", "10.96.0.99:443")
+	m.Baseline = append(m.Baseline, result(service, 50, true))
+	m.After = append(m.After, result(service, 400, false))
+	v := quarantine.Judge(m)
+	if v.PolicyHeld == nil || !v.PolicyHeld.Equal(at(12500)) || v.State != evidence.Contained {
+		t.Errorf("%s, policy held %v: %q", v.State, v.PolicyHeld, v.Why)
+	}
+}
