@@ -119,8 +119,11 @@ func whereIs(t *testing.T, dir, text string) []string {
 // of its own VERIFY.txt.
 func verifyStock(t *testing.T, bundle string) error {
 	t.Helper()
-	if _, err := stock(t, bundle, "sha256sum", "--strict", "--quiet", "-c", evidence.ManifestSHA256); err != nil {
-		return err
+	// Of a bundle that holds nothing, sha256sum says that its list has no lines.
+	if len(mustRead(t, filepath.Join(bundle, evidence.ManifestSHA256))) > 0 {
+		if _, err := stock(t, bundle, "sha256sum", "--strict", "--quiet", "-c", evidence.ManifestSHA256); err != nil {
+			return err
+		}
 	}
 	if _, err := stock(t, bundle, "sha256sum", "--strict", "--quiet", "-c", evidence.TagManifestSHA256); err != nil {
 		return err
