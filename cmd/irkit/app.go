@@ -40,7 +40,7 @@ func (d *door) app() *cli.App {
 		Writer:          d.stdout,
 		ErrWriter:       io.Discard, // every fault is told once, by tell
 		HideVersion:     true,
-		HideHelpCommand: false,
+		HideHelpCommand: true,                         // ours is among the commands
 		ExitErrHandler:  func(*cli.Context, error) {}, // the library would call os.Exit and lose a seal
 		OnUsageError:    usageFault,
 		Action: func(c *cli.Context) error {
@@ -55,26 +55,30 @@ func (d *door) app() *cli.App {
 			d.doctor(), d.rbac(), d.agent(), d.versionCommand(),
 		},
 	}
-	app.CustomAppHelpTemplate = cli.AppHelpTemplate + "\n" + statusHelp + "\n"
+	app.Flags = []cli.Flag{cli.HelpFlag} // the library adds it only where its own help command is
+	app.Commands = append(app.Commands, d.help(app))
+	app.CustomAppHelpTemplate = verbatim(appHelp(app))
 	for _, c := range app.Commands {
-		finish(c)
+		finish("irkit", c)
 	}
 	return app
 }
 
-// finish gives a command what all have: a usage error of ours, the library's help without
-// its sub-command "help", and flags whose few values are held to them.
-func finish(c *cli.Command) {
+// finish gives a command what all have: our help and usage errors instead of the library's,
+// and flags whose few values are held to them.
+func finish(under string, c *cli.Command) {
+	path := under + " " + c.Name
+	c.CustomHelpTemplate = verbatim(helpOf(path, c))
 	c.OnUsageError = usageFault
 	c.HideHelpCommand = true
 	c.Before = oneOf
 	for _, sub := range c.Subcommands {
-		finish(sub)
+		finish(path, sub)
 	}
 	if len(c.Subcommands) > 0 && c.Action == nil {
 		c.Action = func(ctx *cli.Context) error {
 			if ctx.Args().Present() {
-				return usagef("irkit "+c.Name+" --help lists them", fmt.Errorf("no command %q under %s", ctx.Args().First(), c.Name))
+				return usagef(path+" --help lists them", fmt.Errorf("no command %q under %s", ctx.Args().First(), c.Name))
 			}
 			return cli.ShowSubcommandHelp(ctx)
 		}

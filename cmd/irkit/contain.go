@@ -29,7 +29,7 @@ func (d *door) contain() *cli.Command {
 NetworkPolicy, labels and owner stripped, the node cordoned; what fades first is read
 first. Ends with a verdict that was measured, and a bundle that anybody can verify.
 Run again on the same pod, it resumes. ` + "`irkit release`" + ` takes it back.`,
-		Flags:  sessionFlags(),
+		Flags:  flags(isolateFlags(), sessionFlags()),
 		Action: func(c *cli.Context) error { return d.session(c, "contain") },
 	}
 }
@@ -49,7 +49,7 @@ func (d *door) runPlaybook() *cli.Command {
 		Name:      "run",
 		Usage:     "run a playbook of your own against a pod",
 		ArgsUsage: "PLAYBOOK POD",
-		Flags:     sessionFlags(),
+		Flags:     flags(isolateFlags(), sessionFlags()),
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 2 {
 				return usagef("irkit run PLAYBOOK POD", fmt.Errorf("%d arguments, want a playbook's file and a pod", c.NArg()))
@@ -59,18 +59,27 @@ func (d *door) runPlaybook() *cli.Command {
 	}
 }
 
+// sessionFlags are those of every command that collects.
 func sessionFlags() []cli.Flag {
-	return flags(clusterFlags(), []cli.Flag{
+	return flags([]cli.Flag{
 		&cli.StringFlag{Name: "selector", Aliases: []string{"l"}, Usage: "label `SELECTOR` that matches exactly one pod, instead of its name"},
+		outputFlag(),
+	}, in("Evidence",
+		&cli.BoolFlag{Name: "include-secret-values", Usage: "let raw values of environment variables into the bundle; needs --justification"},
+		&cli.StringFlag{Name: "justification", Usage: "`TEXT` why raw values are needed; goes into custody"},
+		&cli.BoolFlag{Name: "include-volumes", Usage: "copy the content of volumes too; secret and token volumes never"},
+	), actFlags(), handFlags(), clusterFlags(), caseFlags(), custodyFlags(), storeFlags())
+}
+
+// isolateFlags are those of every command that isolates.
+func isolateFlags() []cli.Flag {
+	return in("Isolation",
 		&cli.StringSliceFlag{Name: "skip", Usage: "`LAYER` that shall not be applied: netns, netpol, detach, cordon"},
 		&cli.BoolFlag{Name: "keep-owner", Usage: "strip labels but leave the ownerReferences"},
 		&cli.StringSliceFlag{Name: "allow", Usage: "`CIDR[:PORT]` that stays reachable, for the forensics host"},
 		&cli.StringSliceFlag{Name: "canary", Usage: "`ADDRESS:PORT` to measure from inside, beside what irkit chooses"},
-		&cli.BoolFlag{Name: "include-secret-values", Usage: "let raw values of environment variables into the bundle; needs --justification"},
-		&cli.StringFlag{Name: "justification", Usage: "`TEXT` why raw values are needed; goes into custody"},
-		&cli.BoolFlag{Name: "include-volumes", Usage: "copy the content of volumes too; secret and token volumes never"},
-		outputFlag(),
-	}, caseFlags(), custodyFlags(), handFlags(), actFlags(), storeFlags())
+		&cli.BoolFlag{Name: "force", Usage: "take the pod over where another case's mark is on it; release puts that mark back"},
+	)
 }
 
 // session is contain, collect and run: the same road with another playbook.

@@ -24,11 +24,12 @@ func (d *door) release() *cli.Command {
 		Description: `Undoes what the custody log says irkit did, and nothing that others did since. Say what
 is wanted: --to-service puts the labels back and lets the controller adopt the pod;
 --delete-pod deletes it. Lists what cannot be put back. Running it twice is harmless.`,
-		Flags: flags(clusterFlags(), []cli.Flag{
+		Flags: flags([]cli.Flag{
 			&cli.BoolFlag{Name: "to-service", Usage: "give the pod back to its controller and its Services"},
 			&cli.BoolFlag{Name: "delete-pod", Usage: "delete the pod, and everything that irkit made"},
+			&cli.BoolFlag{Name: "force", Usage: "go on also where the pod is not ready, or the cut could not be lifted"},
 			outputFlag(),
-		}, caseFlags(), handFlags(), actFlags()),
+		}, actFlags(), handFlags(), clusterFlags(), caseFlags()),
 		Action: d.releasePod,
 	}
 }

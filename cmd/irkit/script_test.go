@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,10 +28,58 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("KUBECONFIG", "")
-			return nil
+			e.Setenv("ID", golden)
+			// The golden bundle stands where a case of this machine would have it.
+			return os.CopyFS(filepath.Join(e.WorkDir, "golden"), os.DirFS("../../evidence/verify/testdata/golden-v1"))
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "tamper": tamper, "json": isJSON, "copytree": copytree},
 	})
+}
+
+// golden is the bundle that every version of irkit verifies.
+const golden = "irkit-golden-01kb0000000000000000000000"
+
+// tamper FILE: its last byte becomes another one.
+func tamper(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	if len(b) == 0 {
+		b = append(b, 0)
+	}
+	b[len(b)-1] ^= 1
+	ts.Check(os.Chmod(path, 0o600))
+	ts.Check(os.WriteFile(path, b, 0o600))
+}
+
+// copytree FROM TO: a folder, with all that is in it.
+func copytree(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.CopyFS(ts.MkAbs(args[1]), os.DirFS(ts.MkAbs(args[0]))))
+}
+
+// json FIELD=VALUE…: stdout is one JSON value with these fields at its top; of a list, its
+// first element. VALUE is JSON too, or a plain string.
+func isJSON(ts *testscript.TestScript, _ bool, args []string) {
+	var v any
+	text := ts.ReadFile("stdout")
+	d := json.NewDecoder(strings.NewReader(text))
+	ts.Check(d.Decode(&v))
+	if d.More() {
+		ts.Fatalf("more than one value on stdout")
+	}
+	if list, ok := v.([]any); ok && len(list) > 0 {
+		v = list[0]
+	}
+	for _, arg := range args {
+		field, want, _ := strings.Cut(arg, "=")
+		object, _ := v.(map[string]any)
+		got, there := object[field]
+		b, err := json.Marshal(got)
+		ts.Check(err)
+		if !there || string(b) != want && got != any(want) {
+			ts.Fatalf("%s is %s, want %s", field, b, want)
+		}
+	}
 }
 
 // status N irkit …: the program must end with exit status N.

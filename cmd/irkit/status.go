@@ -17,11 +17,11 @@ func (d *door) status() *cli.Command {
 		Name: "status", Usage: "what is open, measured anew", ArgsUsage: "[CASE]",
 		Description: `Reads the custody logs of the cases on this machine, and asks the cluster whether they
 are still true. Writes nothing. Without a cluster it tells what the logs say.`,
-		Flags: flags(clusterFlags(), []cli.Flag{
+		Flags: flags([]cli.Flag{
 			&cli.BoolFlag{Name: "all", Usage: "also cases that were released"},
 			&cli.BoolFlag{Name: "offline", Usage: "only what the logs say"},
 			outputFlag(),
-		}, caseFlags()),
+		}, clusterFlags(), caseFlags()),
 		Action: d.tellStatus,
 	}
 }
