@@ -68,7 +68,7 @@ func sessionFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "include-secret-values", Usage: "let raw values of environment variables into the bundle; needs --justification"},
 		&cli.StringFlag{Name: "justification", Usage: "`TEXT` why raw values are needed; goes into custody"},
 		&cli.BoolFlag{Name: "include-volumes", Usage: "copy the content of volumes too; secret and token volumes never"},
-	), actFlags(), handFlags(), clusterFlags(), caseFlags(), custodyFlags(), storeFlags())
+	), actFlags(), handFlags(), clusterFlags(), caseFlags(), keyFlag(), custodyFlags(), storeFlags())
 }
 
 // isolateFlags are those of every command that isolates.

@@ -24,7 +24,7 @@ func (d *door) doctor() *cli.Command {
 	return &cli.Command{
 		Name: "doctor", Usage: "is everything ready for the night you need it?",
 		Description: "Asks the cluster and this machine, and writes nothing but the signing key on first use.",
-		Flags:       flags([]cli.Flag{outputFlag()}, clusterFlags(), caseFlags()),
+		Flags:       flags([]cli.Flag{outputFlag()}, clusterFlags(), keyFlag()),
 		Action: func(c *cli.Context) error {
 			checks := d.examine(c)
 			if c.String("output") == "json" {

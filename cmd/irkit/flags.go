@@ -22,6 +22,12 @@ func caseFlags() []cli.Flag {
 	return in("Case and custody",
 		&cli.StringFlag{Name: "case", Usage: "`ID` that groups everything about one incident (default: the pod's open case, else a new one)"},
 		&cli.StringFlag{Name: "home", Usage: "`FOLDER` of the cases (default: $IRKIT_HOME, else ~/.local/state/irkit)"},
+	)
+}
+
+// keyFlag belongs to commands that sign.
+func keyFlag() []cli.Flag {
+	return in("Case and custody",
 		&cli.StringFlag{Name: "key", Usage: "signing key `FILE` (default: ~/.config/irkit/id_ed25519, made on first use)"},
 	)
 }

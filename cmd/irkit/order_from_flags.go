@@ -24,12 +24,11 @@ import (
 
 // connect makes the connection that the flags name.
 func (d *door) connect(c *cli.Context, caseID string) (*cluster.Conn, error) {
-	conn, err := cluster.Connect(cluster.Options{
+	return cluster.Connect(cluster.Options{
 		Kubeconfig: c.String("kubeconfig"), Context: c.String("context"), Namespace: c.String("namespace"),
 		As: c.String("as"), AsGroups: c.StringSlice("as-group"), Case: caseID, Version: version,
 		Warn: func(text string) { d.warn("the API server says: %s", text) },
 	})
-	return conn, err
 }
 
 // order turns flags and argument into an order and the engine that runs it. Here the
@@ -144,8 +143,25 @@ func parseAllow(s string) (evidence.Allow, error) {
 	return a, nil
 }
 
-// engine is what every command that acts is run by.
+// engine is what every command that acts is run by. It makes the signing key on first use.
 func (d *door) engine(c *cli.Context) (*playbooks.Engine, error) {
+	e, err := d.looker(c)
+	if err != nil {
+		return nil, err
+	}
+	path, err := d.keyPath(c)
+	if err != nil {
+		return nil, err
+	}
+	if e.Signer, err = seal.LoadOrCreateKey(path, e.Actor.Name+"@"+e.Actor.Host); err != nil {
+		return nil, err
+	}
+	e.Actor.Key = seal.Fingerprint(e.Signer.PublicKey())
+	return e, nil
+}
+
+// looker is an engine that can sign nothing, for commands that write nothing.
+func (d *door) looker(c *cli.Context) (*playbooks.Engine, error) {
 	conn, err := d.connect(c, c.String("case"))
 	if err != nil {
 		return nil, err
@@ -154,21 +170,10 @@ func (d *door) engine(c *cli.Context) (*playbooks.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	keyPath, err := d.keyPath(c)
-	if err != nil {
-		return nil, err
-	}
-	actor := d.actor()
-	key, err := seal.LoadOrCreateKey(keyPath, actor.Name+"@"+actor.Host)
-	if err != nil {
-		return nil, err
-	}
-	actor.Key = seal.Fingerprint(key.PublicKey())
 	return &playbooks.Engine{
-		Conn: conn, Cases: playbooks.Cases{Home: home}, Signer: key, Actor: actor,
+		Conn: conn, Cases: playbooks.Cases{Home: home}, Actor: d.actor(),
 		Tool:   evidence.Tool{Name: "irkit", Version: version, Commit: commit, SHA256: ownDigest()},
-		Binary: embedded.Binary, Now: d.now,
-		Progress: func(format string, args ...any) { d.say(format, args...) },
+		Binary: embedded.Binary, Now: d.now, Progress: d.say,
 	}, nil
 }
 

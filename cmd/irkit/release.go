@@ -29,7 +29,7 @@ is wanted: --to-service puts the labels back and lets the controller adopt the p
 			&cli.BoolFlag{Name: "delete-pod", Usage: "delete the pod, and everything that irkit made"},
 			&cli.BoolFlag{Name: "force", Usage: "go on also where the pod is not ready, or the cut could not be lifted"},
 			outputFlag(),
-		}, actFlags(), handFlags(), clusterFlags(), caseFlags()),
+		}, actFlags(), handFlags(), clusterFlags(), caseFlags(), keyFlag()),
 		Action: d.releasePod,
 	}
 }

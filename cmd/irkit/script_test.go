@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,14 +24,16 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	home := recorded(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("KUBECONFIG", "")
 			e.Setenv("ID", golden)
-			// The golden bundle stands where a case of this machine would have it.
-			return os.CopyFS(filepath.Join(e.WorkDir, "golden"), os.DirFS("../../evidence/verify/testdata/golden-v1"))
+			return errors.Join(
+				os.CopyFS(filepath.Join(e.WorkDir, "golden"), os.DirFS("../../evidence/verify/testdata/golden-v1")),
+				os.CopyFS(filepath.Join(e.WorkDir, "home"), os.DirFS(home)))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "tamper": tamper, "json": isJSON, "copytree": copytree},
 	})

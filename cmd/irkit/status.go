@@ -89,7 +89,7 @@ func (d *door) printStandings(c *cli.Context, all []playbooks.Standing) error {
 
 // measure asks the cluster; that it cannot be asked is told, and is no error.
 func (d *door) measure(c *cli.Context, s *playbooks.Standing) {
-	engine, err := d.engine(c)
+	engine, err := d.looker(c)
 	if err == nil {
 		if conn, e := d.connect(c, s.Case); e == nil {
 			engine.Conn = conn
