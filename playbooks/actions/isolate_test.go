@@ -319,7 +319,7 @@ func TestNoProbePodIsNoReasonToStop(t *testing.T) {
 
 func TestIsolateReadsItsLayers(t *testing.T) {
 	for text, want := range map[string]string{
-		"{}": "netns netpol detach cordon label", "layers: [netns]": "netns", "layers: [detach]": "detach label", "layers: [netpol, cordon]": "netpol cordon label",
+		"{}": "netns label netpol detach cordon", "layers: [netns]": "netns", "layers: [detach]": "label detach", "layers: [netpol, cordon]": "label netpol cordon",
 	} {
 		b, faults := newIsolate(mapping(t, text))
 		if n := b.Needs(); len(faults) > 0 || strings.Join(n.Layers, " ") != want || n.Hand != strings.Contains(want, "netns") || !n.Probe {
