@@ -1,0 +1,149 @@
+package playbooks
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"irkit.dev/irkit/agent"
+	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/quarantine"
+)
+
+// quick bounds a probe that is expected to fail by being dropped.
+const quick = 400 * time.Millisecond
+
+// Round measures once: new connections from inside and outside, flows that still move,
+// and, through pinholes where there is a cut, the policy alone. inside and outside may
+// be nil; what they would have told is then not known. from is the address of outside. An error of one hand does not
+// keep the other from measuring.
+func (w *Watch) Round(ctx context.Context, inside, outside agent.Hand, from string, targets quarantine.Targets) error {
+	var insideErr, outsideErr error
+	if inside != nil {
+		insideErr = w.fromInside(ctx, inside, targets)
+	}
+	if outside != nil {
+		outsideErr = w.fromOutside(ctx, inside, outside, from, targets)
+	}
+	if insideErr != nil {
+		return insideErr
+	}
+	return outsideErr
+}
+
+func (w *Watch) fromInside(ctx context.Context, inside agent.Hand, targets quarantine.Targets) error {
+	seen, err := inside.Measure(ctx, agent.Measurement{Probes: targets.Inside, Limit: quick, Settle: quick})
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.m.After = append(w.m.After, seen.Probes...)
+	w.m.Moving = seen.Moving
+	if seen.Cut != nil {
+		w.m.Cut = seen.Cut
+	}
+	through := direct(w.answered(targets.Inside))
+	cut := w.m.Cut != nil
+	w.mu.Unlock()
+	if !cut || len(through) == 0 {
+		return nil
+	}
+	seen, err = inside.Measure(ctx, agent.Measurement{Probes: through, Limit: quick, Pinhole: true})
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.m.PinholeOut = append(w.m.PinholeOut, seen.Probes...)
+	w.mu.Unlock()
+	return nil
+}
+
+// answered are the probes that tell of a policy: those that answered before the cut, or,
+// where something held already by then, that the probe pod sees answer.
+func (w *Watch) answered(probes []evidence.Probe) []evidence.Probe {
+	seen := w.m.Baseline
+	if !slices.ContainsFunc(seen, func(r evidence.ProbeResult) bool { return r.Answered }) {
+		seen = w.m.Reachable
+	}
+	var out []evidence.Probe
+	for _, p := range probes {
+		if slices.ContainsFunc(seen, func(r evidence.ProbeResult) bool { return r.Answered && r.Name == p.Name && r.Addr == p.Addr }) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// direct leaves out addresses of Services where others are there to try: a plugin that
+// translates them at the socket leaves nothing on the wire that a pinhole could know.
+func direct(probes []evidence.Probe) []evidence.Probe {
+	out := slices.DeleteFunc(slices.Clone(probes), func(p evidence.Probe) bool {
+		return p.Name == "api-server" || p.Name == "dns-udp" || p.Name == "dns-tcp"
+	})
+	if len(out) == 0 {
+		return probes
+	}
+	return out
+}
+
+func (w *Watch) fromOutside(ctx context.Context, inside, outside agent.Hand, from string, targets quarantine.Targets) error {
+	reach, err := outside.Measure(ctx, agent.Measurement{Probes: targets.Inside, Limit: quick})
+	if err != nil {
+		return err
+	}
+	after, err := knock(ctx, outside, targets.Outside)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	for i := range reach.Probes {
+		reach.Probes[i].Compared = true
+	}
+	w.m.Reachable = reach.Probes
+	w.m.OutsideAfter = append(w.m.OutsideAfter, after...)
+	cut := w.m.Cut != nil
+	w.mu.Unlock()
+	if !cut || inside == nil {
+		return nil
+	}
+	peer, err := netip.ParseAddr(from)
+	if err != nil {
+		// Without the probe pod's address there is no hole to make for it.
+		return nil //nolint:nilerr // what it would have told is then not known
+	}
+	for _, p := range targets.Outside {
+		hole := &agent.Inbound{Peer: peer, Port: p.Addr.Port()}
+		if _, err := inside.Measure(ctx, agent.Measurement{Inbound: hole}); err != nil {
+			return err
+		}
+		through, err := knock(ctx, outside, []evidence.Probe{p})
+		if err != nil {
+			return err
+		}
+		for i := range through {
+			through[i].Pinhole = true
+		}
+		w.mu.Lock()
+		w.m.PinholeIn = append(w.m.PinholeIn, through...)
+		w.mu.Unlock()
+	}
+	return nil
+}
+
+// knock tries the target from outside. To the hand there it is a probe like any other;
+// that it is inbound is how it looks from the target.
+func knock(ctx context.Context, outside agent.Hand, probes []evidence.Probe) ([]evidence.ProbeResult, error) {
+	asked := slices.Clone(probes)
+	for i := range asked {
+		asked[i].Inbound = false
+	}
+	seen, err := outside.Measure(ctx, agent.Measurement{Probes: asked, Limit: quick})
+	if err != nil {
+		return nil, err
+	}
+	for i := range seen.Probes {
+		seen.Probes[i].Inbound = true
+	}
+	return seen.Probes, nil
+}
