@@ -100,7 +100,6 @@ func (s *session) method() evidence.Method {
 	m := evidence.Method{Mode: "api", Footprint: s.site.Alterations()}
 	for _, h := range s.site.Hands.Started() {
 		info := h.Info()
-		m.Footprint = append(m.Footprint, info.Alterations...)
 		if info.Beside == "" {
 			continue
 		}

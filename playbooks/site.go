@@ -2,8 +2,8 @@ package playbooks
 
 import (
 	"context"
+	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"irkit.dev/irkit/cluster"
@@ -28,9 +28,7 @@ type Site struct {
 	// Layers are those of quarantine, by name, bound to this session's hands.
 	Layers map[string]quarantine.Layer
 
-	have    map[string]bool // collectors
-	mu      sync.Mutex
-	altered []evidence.Alteration
+	have map[string]bool // collectors
 }
 
 // Wants reports whether a layer is to be applied here.
@@ -57,18 +55,17 @@ func (s *Site) Restarts(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// Alter notes a change that collecting could not avoid.
-func (s *Site) Alter(a ...evidence.Alteration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.altered = append(s.altered, a...)
-}
-
-// Alterations are what was noted so far.
+// Alterations are what collecting and measuring could not leave as it was.
 func (s *Site) Alterations() []evidence.Alteration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]evidence.Alteration(nil), s.altered...)
+	out := []evidence.Alteration{}
+	for _, h := range s.Hands.Started() {
+		out = append(out, h.Info().Alterations...)
+	}
+	m := s.Watch.Measurements()
+	if holes := len(m.PinholeOut) + len(m.PinholeIn); holes > 0 {
+		out = append(out, evidence.Alteration{What: fmt.Sprintf("%d holes in the cut, each for one connection and one second", holes), Why: "measure what the policy stops by itself"})
+	}
+	return out
 }
 
 // Captured reports whether an earlier run of this bundle took everything that this

@@ -99,7 +99,7 @@ func TestCommandsInTheDocumentsAreThere(t *testing.T) {
 
 // The check itself must be able to fail.
 func TestCommandsThatAreNotThereAreFound(t *testing.T) {
-	text := "Say `irkit contian web-0`.\n```\nirkit contain web-0 --bogus\n$ IRKIT_IMAGE=x bin/irkit agent psuh REF   # push\nirkit rbac -n prod | kubectl apply -f -\nkubectl get pods\n```\n"
+	text := "Say `irkit kontain web-0`.\n```\nirkit contain web-0 --bogus\n$ IRKIT_IMAGE=x bin/irkit agent psuh REF   # push\nirkit rbac -n prod | kubectl apply -f -\nkubectl get pods\n```\n"
 	all := commandsIn(text)
 	var wrong []string
 	for _, line := range all {
@@ -107,7 +107,7 @@ func TestCommandsThatAreNotThereAreFound(t *testing.T) {
 			wrong = append(wrong, w)
 		}
 	}
-	want := []string{"no flag --bogus of irkit contain", "no command psuh under irkit agent", "no command contian under irkit"}
+	want := []string{"no flag --bogus of irkit contain", "no command psuh under irkit agent", "no command kontain under irkit"}
 	if len(all) != 4 || !slices.Equal(wrong, want) {
 		t.Errorf("of %q: %q", all, wrong)
 	}

@@ -95,7 +95,7 @@ func TestHelpOfEveryCommand(t *testing.T) {
 }
 
 func TestAnUnknownCommandIsAMistakeEverywhere(t *testing.T) {
-	for _, args := range [][]string{{"contian"}, {"help", "contian"}, {"agent", "psuh"}, {"help", "agent", "psuh"}, {"help", "contain", "more"}} {
+	for _, args := range [][]string{{"kontain"}, {"help", "kontain"}, {"agent", "psuh"}, {"help", "agent", "psuh"}, {"help", "contain", "more"}} {
 		status, out, errs := said(t, args...)
 		if status != statusUsage || out != "" || !strings.Contains(errs, "irkit: error: no command") || !strings.Contains(errs, "irkit: hint: ") {
 			t.Errorf("irkit %q: %d, %q, %q", args, status, out, errs)

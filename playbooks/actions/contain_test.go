@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +35,11 @@ func TestContainProvesCollectsAndIsTakenBack(t *testing.T) {
 	}
 	if cut, times := n.hands.net.Cut(); !cut || times != 1 || len(n.policies(t)) == 0 || !n.node(t).Spec.Unschedulable {
 		t.Errorf("cut %v (%d times), policies %q, cordoned %v", cut, times, n.policies(t), n.node(t).Spec.Unschedulable)
+	}
+	var altered []evidence.Alteration
+	readJSON(t, filepath.Join(got.Bundle, filepath.FromSlash(evidence.ObserverJSON)), &altered)
+	if !slices.ContainsFunc(altered, func(a evidence.Alteration) bool { return strings.Contains(a.What, "holes in the cut") }) {
+		t.Errorf("the holes are not told: %+v", altered)
 	}
 	rows := completeness(t, got.Bundle)
 	for what, r := range rows {
