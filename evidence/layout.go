@@ -58,7 +58,7 @@ func BundleID(caseID, ulid string) string { return "irkit-" + caseID + "-" + uli
 // StoreKey is the key of a bundle's file in a store.
 func StoreKey(prefix, bundleID, file string) string { return path.Join(prefix, bundleID, file) }
 
-// Names of what comes after the seal and stands beside a bundle.
+// ReceiptName is the file beside a bundle that tells where it was stored after the seal.
 func ReceiptName(bundleID string) string { return bundleID + ".receipt.json" }
 
 // CustodyDir is the folder beside a bundle where its chain goes on, one file a record.

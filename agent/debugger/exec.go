@@ -80,7 +80,7 @@ func (l *line) gone(ctx context.Context) error {
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("%w: pod %s is gone", agent.ErrGone, s.pod)
 	case err != nil:
-		return nil // what cannot be looked at may still be there
+		return nil //nolint:nilerr // what cannot be looked at may still be there
 	}
 	if _, err := s.look(pod, &StartError{}); err != nil {
 		return fmt.Errorf("%w: %w", agent.ErrGone, err)

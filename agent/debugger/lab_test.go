@@ -66,7 +66,6 @@ type lab struct {
 	host      Host
 	wires     *wires
 	namespace string
-	cluster   string
 }
 
 func newLab(t *testing.T, level string) *lab {

@@ -80,8 +80,12 @@ func (c *coder) unpack(f Frame) ([]byte, error) {
 			c.dec = dec
 		}
 		out, err := c.dec.DecodeAll(f.Wire, make([]byte, 0, f.Raw))
-		if err != nil || len(out) != int(f.Raw) {
-			return nil, fmt.Errorf("unpack frame %d: zstd of %d bytes, announced %d: %w: %v", f.Seq, len(out), f.Raw, ErrProtocol, err)
+		if err != nil {
+			// Its words alone: an io.EOF that a sender brings about must not pass for an end.
+			return nil, fmt.Errorf("unpack frame %d: zstd: %s: %w", f.Seq, err.Error(), ErrProtocol)
+		}
+		if len(out) != int(f.Raw) {
+			return nil, fmt.Errorf("unpack frame %d: zstd of %d bytes, announced %d: %w", f.Seq, len(out), f.Raw, ErrProtocol)
 		}
 		return out, nil
 	}

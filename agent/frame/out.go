@@ -93,7 +93,7 @@ func (o *Out) copy(stream uint32, sum hash.Hash, r io.Reader) (endRecord, error)
 		}
 		switch {
 		case err == nil:
-		case err == io.EOF: // alone it is the end; wrapped, someone lacked bytes
+		case err == io.EOF: //nolint:errorlint // alone it is the end; wrapped, someone lacked bytes
 			return rec, nil
 		default:
 			rec.Error = clean(err.Error(), 4096)

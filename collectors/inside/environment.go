@@ -79,7 +79,7 @@ func (b beside) environment(ctx context.Context, q agent.Request, emit Emit) err
 		}
 		if err != nil {
 			e.Unread = cause(err)
-			return err == errTooLong, o.line(e)
+			return errors.Is(err, errTooLong), o.line(e)
 		}
 		return true, o.line(e)
 	})
@@ -105,7 +105,7 @@ func (b beside) each(ctx context.Context, h agent.Header, q agent.Request, emit 
 		if !allowed {
 			d, err := v.environ(pid)
 			if err == nil {
-				d.Close()
+				_ = d.Close()
 				allowed = true
 			} else if errors.Is(err, errStuck) {
 				allowed = true // of this one nothing is known

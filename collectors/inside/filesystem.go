@@ -52,7 +52,7 @@ func (b beside) pairs(ctx context.Context, q agent.Request, emit Emit, kind stri
 	defer func() {
 		if !left {
 			stop()
-			w.t.Close()
+			_ = w.t.Close()
 		}
 	}()
 	for n := 1; ; n++ {

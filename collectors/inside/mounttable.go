@@ -59,7 +59,7 @@ func (b beside) mountsOf(skip []string) *mountTable {
 		return b.newMountTable(nil, skip)
 	}
 	t := b.newMountTable(root, skip)
-	root.Close()
+	_ = root.Close()
 	t.root = nil
 	return t
 }

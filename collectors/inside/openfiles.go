@@ -5,6 +5,7 @@ package inside
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"slices"
 	"strconv"
@@ -49,7 +50,7 @@ func (b beside) openFiles(ctx context.Context, q agent.Request, emit Emit) error
 		err := v.descriptors(pid, o.line)
 		if err != nil {
 			var f failure
-			if !asFailure(err, &f) {
+			if !errors.As(err, &f) {
 				return true, err
 			}
 			if !gone(f.error) {
@@ -65,14 +66,6 @@ func (b beside) openFiles(ctx context.Context, q agent.Request, emit Emit) error
 
 // failure is an error of the source, where errors of the receiver can come too.
 type failure struct{ error }
-
-func asFailure(err error, f *failure) bool {
-	v, ok := err.(failure)
-	if ok {
-		*f = v
-	}
-	return ok
-}
 
 // descriptors passes each descriptor of a process to fn.
 func (v view) descriptors(pid int, fn func(any) error) error {

@@ -150,7 +150,7 @@ func TestRecovered(t *testing.T) {
 			t.Errorf("%q twice", name)
 		}
 		want[name] = true
-		ok := false
+		var ok bool
 		switch {
 		case strings.Contains(name, "implant"):
 			ok = evidence.Digest(sha256.Sum256(g.bytes)) == sum

@@ -27,8 +27,6 @@ type walk struct {
 	b        Budgets
 	t        *tree
 	mounts   *mountTable
-	root     uint64 // mount of the tree's root
-	notes    []string
 	a        *archive
 	turn     func() bool
 	names    int

@@ -121,7 +121,7 @@ func JSON(bag fs.FS, name string, v any) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // only read from
+	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxMeta))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
@@ -150,7 +150,8 @@ func Lines(r io.Reader, fn func(line []byte) error) (over int, err error) {
 		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
 		}
-		if err != nil && !errors.Is(err, io.EOF) {
+		last := errors.Is(err, io.EOF)
+		if err != nil && !last {
 			return over, err
 		}
 		switch text := bytes.TrimSuffix(line, []byte("\n")); {
@@ -161,7 +162,7 @@ func Lines(r io.Reader, fn func(line []byte) error) (over int, err error) {
 				return over, err
 			}
 		}
-		if err != nil {
+		if last {
 			return over, nil
 		}
 		line, long = line[:0], false
@@ -186,9 +187,9 @@ func Each[T any](r io.Reader, n int, fn func(T)) (bad int, more bool, err error)
 		var v T
 		if err := json.Unmarshal(line, &v); err != nil {
 			bad++
-			return nil
+		} else {
+			fn(v)
 		}
-		fn(v)
 		return nil
 	})
 	if errors.Is(err, errEnough) {
@@ -203,7 +204,7 @@ func File[T any](bag fs.FS, name string, n int, fn func(T)) (bad int, more bool,
 	if err != nil {
 		return 0, false, err
 	}
-	defer f.Close() //nolint:errcheck // only read from
+	defer f.Close()
 	return Each(f, n, fn)
 }
 

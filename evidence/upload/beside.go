@@ -44,7 +44,7 @@ func Custody(ctx context.Context, store evidence.Store, prefix, bundleDir, id st
 	if err != nil {
 		return nil, err
 	}
-	defer beside.Close() //nolint:errcheck // only read from
+	defer beside.Close()
 	dir := evidence.CustodyDir(id)
 	entries, err := fs.ReadDir(beside.FS(), dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -116,7 +116,7 @@ func writeReceipt(bundleDir, id string, seal evidence.Digest, h Handed) error {
 	if err != nil {
 		return err
 	}
-	defer beside.Close() //nolint:errcheck // the file itself is closed below
+	defer beside.Close() // the file itself is closed below
 	temp := evidence.ReceiptName(id) + "." + rand.Text()
 	f, err := beside.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

@@ -44,7 +44,7 @@ func bundle(ctx context.Context, store evidence.Store, prefix, bundleDir, id str
 	if err != nil {
 		return Handed{}, err
 	}
-	defer root.Close() //nolint:errcheck // only read from
+	defer root.Close()
 	files, err := sealed(ctx, root)
 	if err != nil {
 		return Handed{}, err

@@ -61,7 +61,7 @@ func parseSignature(text []byte) (*signature, error) {
 	if err := ssh.Unmarshal(w.Signature, &s.sig); err != nil {
 		return nil, fmt.Errorf("SSH signature: %w", err)
 	}
-	if s.sig.Format == ssh.KeyAlgoRSA || s.sig.Format == ssh.InsecureKeyAlgoDSA {
+	if s.sig.Format == ssh.KeyAlgoRSA || s.sig.Format == ssh.InsecureKeyAlgoDSA { //nolint:staticcheck // named to be refused
 		return nil, fmt.Errorf("SSH signature of kind %s, which rests on SHA-1", s.sig.Format)
 	}
 	return s, nil
