@@ -64,13 +64,6 @@ func (w *Watch) Held(layer string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// Outside keeps a look from outside that was had before a layer held.
-func (w *Watch) Outside(before []evidence.ProbeResult) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.m.OutsideBefore = append(w.m.OutsideBefore, before...)
-}
-
 // Restarted keeps the names of containers that were restarted since the start.
 func (w *Watch) Restarted(names []string) {
 	w.mu.Lock()
