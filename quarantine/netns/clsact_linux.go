@@ -199,13 +199,21 @@ func releaseEgress(s spec, d device) error {
 		return nil
 	}
 	link := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: d.index}}
-	for _, parent := range []uint32{netlink.HANDLE_MIN_EGRESS, netlink.HANDLE_MIN_INGRESS} {
-		if others, err := netlink.FilterList(link, parent); err != nil || len(others) > 0 {
-			return nil
-		}
+	if !unused(link) {
+		return nil
 	}
 	if err := netlink.QdiscDel(clsactQdisc(d.index)); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("take the queueing discipline off %q: %w", d.name, err)
 	}
 	return nil
+}
+
+// unused reports whether a device has no filter left; one that cannot be asked counts as in use.
+func unused(link netlink.Link) bool {
+	for _, parent := range []uint32{netlink.HANDLE_MIN_EGRESS, netlink.HANDLE_MIN_INGRESS} {
+		if others, err := netlink.FilterList(link, parent); err != nil || len(others) > 0 {
+			return false
+		}
+	}
+	return true
 }

@@ -249,11 +249,11 @@ func (t *try) icmp() error {
 	control := make([]byte, 512)
 	_, n, _, _, err := unix.Recvmsg(t.fd, make([]byte, 1), control, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // nothing is queued: no ICMP error ended it
 	}
 	messages, err := unix.ParseSocketControlMessage(control[:n])
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // what is no control message tells of no ICMP error
 	}
 	for _, m := range messages {
 		if errno, origin, ok := extendedError(m.Data); ok && origin != unix.SO_EE_ORIGIN_NONE {
