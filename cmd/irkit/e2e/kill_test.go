@@ -59,7 +59,7 @@ func (p *person) kill(after int, args ...string) (bundle string, had int, whole 
 			return bundle, had, true
 		default:
 		}
-		if bundle, had = p.custody(); had >= after {
+		if _, had = p.custody(); had >= after {
 			if err := c.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 				p.t.Fatal(err)
 			}
