@@ -24,7 +24,7 @@ func main() {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	d := &door{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		getenv: os.LookupEnv, now: time.Now, signals: signals,
+		getenv: os.LookupEnv, now: time.Now,
 	}
 	go func() {
 		<-signals

@@ -18,12 +18,11 @@ import (
 
 // door is what the command line has of the world.
 type door struct {
-	stdin   io.Reader
-	stdout  io.Writer
-	stderr  io.Writer
-	getenv  func(string) (string, bool)
-	now     func() time.Time
-	signals chan os.Signal
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+	getenv func(string) (string, bool)
+	now    func() time.Time
 }
 
 func (d *door) say(format string, args ...any) { d.line("", format, args...) }
