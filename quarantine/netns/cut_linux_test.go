@@ -3,6 +3,7 @@ package netns
 import (
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -40,6 +41,7 @@ func TestCutStopsWhatStoodAndWhatIsNew(t *testing.T) {
 			!slices.Equal(r.Devices, []string{"eth0"}) || len(r.Weak) > 0 || len(r.Uncovered) > 0 || r.Installed.IsZero() {
 			t.Errorf("report: %+v", r)
 		}
+		defer runtime.KeepAlive(&standing) // a collected connection would be closed
 		for _, c := range append(standing, in) {
 			if err := echo(c, patience); err == nil {
 				t.Errorf("the flow %s to %s lives on", c.LocalAddr(), c.RemoteAddr())

@@ -70,6 +70,7 @@ func moved(before, after []evidence.Flow, own map[netip.Addr]bool) []evidence.Fl
 	for _, f := range before {
 		if f.Proto == "tcp" {
 			then[id{f.Local, f.Remote, f.Inode}] = f
+			then[id{f.Local, f.Remote, 0}] = f // what it becomes once its owner closed it
 		}
 	}
 	moving := []evidence.Flow{}
