@@ -9,10 +9,11 @@ import (
 )
 
 func TestNeverIsLongerThanAnything(t *testing.T) {
-	s := func(ms ...time.Duration) (out []seen) {
-		for _, d := range ms {
-			if d != never {
-				d *= time.Millisecond
+	s := func(ms ...int) (out []seen) {
+		for _, n := range ms {
+			d := never
+			if n >= 0 {
+				d = time.Duration(n) * time.Millisecond
 			}
 			out = append(out, seen{established: d, fresh: d})
 		}
@@ -25,8 +26,8 @@ func TestNeverIsLongerThanAnything(t *testing.T) {
 		"nothing measured":     {nil, never},
 		"one":                  {s(7), 7 * time.Millisecond},
 		"the middle":           {s(900, 1, 30), 30 * time.Millisecond},
-		"never once":           {s(never, 1, 30), 30 * time.Millisecond},
-		"never mostly":         {s(never, 1, never), never},
+		"never once":           {s(-1, 1, 30), 30 * time.Millisecond},
+		"never mostly":         {s(-1, 1, -1), never},
 		"one of two goes on":   {[]seen{{established: 5, fresh: never}}, never},
 		"the later of the two": {[]seen{{established: 5, fresh: 9}}, 9},
 	} {
