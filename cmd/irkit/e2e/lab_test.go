@@ -162,9 +162,7 @@ func reset(t *testing.T) kubernetes.Interface {
 	if labTool == "" {
 		t.Fatal("IRKIT_LAB_PROGRAM names no lab: run `make e2e`")
 	}
-	if _, err := cluster(t).CoreV1().Nodes().Patch(t.Context(), "lab-node", "application/merge-patch+json", []byte(`{"spec":{"unschedulable":null}}`), metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	uncordon(t, cluster(t))
 	// A run that was killed leaves its probe pod until its deadline.
 	if err := cluster(t).CoreV1().Pods("irkit-system").DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
 		t.Fatal(err)
@@ -180,6 +178,15 @@ func reset(t *testing.T) kubernetes.Interface {
 		t.Fatalf("grant the responder's rights: %v\n%s", err, out)
 	}
 	return cluster(t)
+}
+
+// uncordon takes off what a run that failed left on the node: no new pod would start.
+func uncordon(t *testing.T, c kubernetes.Interface) {
+	t.Helper()
+	patch := []byte(`{"spec":{"unschedulable":null}}`)
+	if _, err := c.CoreV1().Nodes().Patch(t.Context(), "lab-node", "application/merge-patch+json", patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func getPod(t *testing.T, c kubernetes.Interface, namespace, name string) *corev1.Pod {

@@ -20,6 +20,7 @@ const ownNamespace = "e2e"
 // own makes a pod of the test's own, waits until it is ready, and deletes it at the end.
 func own(t *testing.T, c kubernetes.Interface, name string, container corev1.Container) *corev1.Pod {
 	t.Helper()
+	uncordon(t, c)
 	soon := int64(1)
 	no := false
 	container.Name, container.ImagePullPolicy = "app", corev1.PullNever
