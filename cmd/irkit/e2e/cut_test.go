@@ -12,6 +12,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"irkit.dev/irkit/evidence"
@@ -95,6 +96,55 @@ func TestCutStreams(t *testing.T) {
 			}
 			if err := verifyStock(t, r.Bundle); err != nil {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestCutEverything breaks connections so early that plain requests are hit too, not only
+// streams that can be resumed. What then is not whole says so, and what says that it is
+// whole is.
+func TestCutEverything(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	pod := small(t, c)
+	calm := newPerson(t)
+	whole := tree(t, calm.collect(pod, "--case", "calm").want(t, 0).result(t).Bundle, "c0")
+	for seed := range uint64(sample(2, 60)) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 2))
+			low := int64(8<<10) << random.IntN(4)
+			proxy, kube := newProxy(t, responder, func() int64 { return low + random.Int64N(8*low) }, 0)
+			p := newPerson(t)
+			p.kube = kube
+			ran := p.collect(pod, "--case", fmt.Sprint("early-", seed))
+			cuts, bytes := proxy.was()
+			t.Logf("%d connections cut, %d bytes passed, exit %d", cuts, bytes, ran.code)
+			if ran.code != 0 && ran.code != 3 {
+				if bundles, _ := filepath.Glob(filepath.Join(p.home, "irkit", "cases", "*", "irkit-*")); ran.code != 1 || len(bundles) > 0 {
+					t.Errorf("exit %d with bundles %q", ran.code, bundles)
+				}
+				return
+			}
+			r := ran.result(t)
+			if err := verifyStock(t, r.Bundle); err != nil {
+				t.Error(err)
+			}
+			short := 0
+			for _, e := range entries(t, r.Bundle) {
+				switch {
+				case e.Status != evidence.Truncated && e.Status != evidence.Impossible:
+				case e.Reason == "":
+					t.Errorf("%s of %s: %s, and no reason", e.Kind, e.Ordinal, e.Status)
+				default:
+					short++
+				}
+			}
+			if ran.code == 0 && short == 0 && !maps.Equal(tree(t, r.Bundle, "c0"), whole) {
+				t.Error("it says that all is whole, and has other files than an undisturbed run")
+			}
+			if ran.code == 0 && short > 0 || ran.code == 3 && short+len(r.Failed) == 0 {
+				t.Errorf("exit %d, %d entries not whole, failed %q", ran.code, short, r.Failed)
 			}
 		})
 	}
