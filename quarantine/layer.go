@@ -14,8 +14,11 @@ const (
 	LayerNetns  = "netns"
 	LayerLabel  = "label"
 	LayerNetpol = "netpol"
+	LayerDeny   = "deny"
 	LayerDetach = "detach"
-	LayerCordon = "cordon"
+	// LayerProtect keeps the evidence from eviction, preemption of the object, and deletion.
+	LayerProtect = "protect"
+	LayerCordon  = "cordon"
 )
 
 // Errors of a Layer.

@@ -1,6 +1,7 @@
 package quarantine
 
 import (
+	"encoding/json"
 	"net/netip"
 	"time"
 
@@ -38,7 +39,10 @@ type Scene struct {
 	CNI        CNI              `json:"cni"`
 	Quarantine *Held            `json:"quarantine,omitempty"` // what irkit left on the target
 	Reapers    []string         `json:"reapers,omitempty"`    // what deletes pods without owner
-	Gaps       []Gap            `json:"gaps,omitempty"`
+	// Foreign are the policies of other kinds than NetworkPolicy that could decide here.
+	Foreign  []ForeignPolicy `json:"foreign_policies,omitempty"`
+	Identity *Identity       `json:"identity,omitempty"` // what the target's service account is; nil: not surveyed
+	Gaps     []Gap           `json:"gaps,omitempty"`
 }
 
 // Node is the target's node.
@@ -125,4 +129,15 @@ type Held struct {
 type Gap struct {
 	What string `json:"what"`
 	Why  string `json:"why"`
+}
+
+// ForeignPolicy is a policy of Cilium, Calico or the network-policy-api group, as stored.
+type ForeignPolicy struct {
+	evidence.Object
+	Spec json.RawMessage `json:"spec"` // Cilium's `specs` too, as a list
+}
+
+// Identity is the target's service account, and what a thief of its token could do.
+type Identity struct {
+	evidence.Object // the ServiceAccount
 }
