@@ -32,6 +32,7 @@ type Options struct {
 	Op         string // of this run; made when empty
 	Version    string
 	Warn       func(text string) // the API server's warnings; nil: dropped
+	Notice     func(text string) // what a person who waits should know of the connection; nil: dropped
 }
 
 // Conn is a connection. Safe for concurrent use. Its exported fields are not written
@@ -95,6 +96,8 @@ func prepare(cfg *rest.Config, o Options, op string, ck *clock) *rest.Config {
 	}
 	cfg.WarningHandler = warnings(warn)
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &auditor{next: next, clock: ck} })
+	// Around the auditor, so that each try has an ID of its own.
+	cfg.Wrap(steadying(o.Notice))
 	return cfg
 }
 

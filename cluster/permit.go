@@ -78,22 +78,30 @@ func Namespace(s evidence.Scope, t evidence.Target) string {
 }
 
 // Check asks, all at once, whether each verb of each rule is allowed
-// (SelfSubjectAccessReview), and answers what is not, in the order of the rules. It
-// knows nothing of admission: that shows in a server-side dry run.
+// (SelfSubjectAccessReview), and answers what is not, in the order of the rules. What
+// several rules want is asked once. It knows nothing of admission: that shows in a
+// server-side dry run.
 func (c *Conn) Check(ctx context.Context, t evidence.Target, rules []evidence.Rule) ([]Missing, error) {
+	type question struct{ namespace, group, resource, sub, verb string }
 	var all []Missing
+	asked := map[question][]int{} // who wants to know
 	for _, r := range rules {
 		for _, v := range r.Verbs {
-			all = append(all, Missing{Rule: r, Verb: v, Namespace: Namespace(r.Scope, t)})
+			m := Missing{Rule: r, Verb: v, Namespace: Namespace(r.Scope, t)}
+			q := question{m.Namespace, r.Group, r.Resource, r.Sub, v}
+			asked[q] = append(asked[q], len(all))
+			all = append(all, m)
 		}
 	}
 	denied := make([]bool, len(all))
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(16)
-	for i := range all {
+	g.SetLimit(64) // one round trip for all
+	for _, who := range asked {
 		g.Go(func() error {
-			ok, why, err := c.may(gctx, all[i])
-			denied[i], all[i].Reason = !ok, why
+			ok, why, err := c.may(gctx, all[who[0]])
+			for _, i := range who {
+				denied[i], all[i].Reason = !ok, why
+			}
 			return err
 		})
 	}

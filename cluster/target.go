@@ -54,6 +54,7 @@ func (c *Conn) Resolve(ctx context.Context, name string) (evidence.Target, *core
 	if name == "" || strings.Contains(name, "/") {
 		return evidence.Target{}, nil, fmt.Errorf("resolve %q: not a pod's name", name)
 	}
+	id := c.clusterUID(ctx)
 	pod, err := c.Client.CoreV1().Pods(c.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return evidence.Target{}, nil, hinted(fmt.Errorf("find pod %s in namespace %s: %w", name, c.Namespace, oneLine(err)),
@@ -62,7 +63,7 @@ func (c *Conn) Resolve(ctx context.Context, name string) (evidence.Target, *core
 	if err != nil {
 		return evidence.Target{}, nil, c.Explain(fmt.Sprintf("find pod %s in namespace %s", name, c.Namespace), err)
 	}
-	return c.pin(ctx, pod)
+	return pin(pod, id)
 }
 
 // ResolveSelector looks up the one pod that a label selector matches; none and
@@ -76,6 +77,7 @@ func (c *Conn) ResolveSelector(ctx context.Context, selector string) (evidence.T
 	if sel.Empty() {
 		return evidence.Target{}, nil, fmt.Errorf("%s: an empty selector means every pod", did)
 	}
+	id := c.clusterUID(ctx)
 	list, err := c.Client.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: sel.String(), Limit: 20})
 	if err != nil {
 		return evidence.Target{}, nil, c.Explain(did, err)
@@ -84,7 +86,7 @@ func (c *Conn) ResolveSelector(ctx context.Context, selector string) (evidence.T
 	case 0:
 		return evidence.Target{}, nil, hinted(fmt.Errorf("%s: none", did), "is it another namespace (-n)?")
 	case 1:
-		return c.pin(ctx, &list.Items[0])
+		return pin(&list.Items[0], id)
 	}
 	names := make([]string, 0, len(list.Items))
 	for i := range list.Items {
@@ -93,8 +95,23 @@ func (c *Conn) ResolveSelector(ctx context.Context, selector string) (evidence.T
 	return evidence.Target{}, nil, hinted(fmt.Errorf("%s: %w: %s", did, ErrAmbiguous, strings.Join(names, ", ")), "name one of them")
 }
 
-func (c *Conn) pin(ctx context.Context, pod *corev1.Pod) (evidence.Target, *corev1.Pod, error) {
-	id, err := c.ClusterUID(ctx)
+// clusterUID asks at once, and is waited for when the pod is known.
+func (c *Conn) clusterUID(ctx context.Context) (wait func() (string, error)) {
+	var id string
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		id, err = c.ClusterUID(ctx)
+	}()
+	return func() (string, error) {
+		<-done
+		return id, err
+	}
+}
+
+func pin(pod *corev1.Pod, clusterUID func() (string, error)) (evidence.Target, *corev1.Pod, error) {
+	id, err := clusterUID()
 	if err != nil {
 		return evidence.Target{}, nil, err
 	}

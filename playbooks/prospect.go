@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"irkit.dev/irkit/agent/debugger"
 	"irkit.dev/irkit/cluster"
@@ -69,7 +70,12 @@ func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
 	p.Want = quarantine.Want{Layers: without(p.Needs.Layers, o.Skip), Case: o.Case, KeepOwner: o.KeepOwner, Allow: o.Allow, Force: o.Force, Sign: e.sign}
 	layers := e.layers(nil, p.Want, nil)
 	p.Rules = Rules(p.Needs, layers)
+	// Side by side: every round trip is time in which the target goes on.
+	var surveyed sync.WaitGroup
+	var surveyErr error
+	surveyed.Go(func() { p.Scene, surveyErr = quarantine.Survey(ctx, e.Conn, o.Target) })
 	missing, err := e.Conn.Check(ctx, o.Target, p.Rules)
+	surveyed.Wait()
 	if err != nil {
 		return p, fmt.Errorf("ask what we may do: %w", err)
 	}
@@ -77,8 +83,8 @@ func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
 	if len(p.Blocked()) > 0 {
 		return p, nil
 	}
-	if p.Scene, err = quarantine.Survey(ctx, e.Conn, o.Target); err != nil {
-		return p, err
+	if surveyErr != nil {
+		return p, surveyErr
 	}
 	p.Targets = quarantine.Probes(p.Scene)
 	p.Targets.Inside = append(p.Targets.Inside, o.Canaries...)

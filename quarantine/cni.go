@@ -195,17 +195,20 @@ func (y *surveyor) daemonSets(ctx context.Context) error {
 	}))
 }
 
-// wellKnown reads the addresses that every cluster has: the API server and the DNS.
-func (y *surveyor) wellKnown(ctx context.Context) error {
-	svc := y.conn.Client.CoreV1()
-	api, err := svc.Services(metav1.NamespaceDefault).Get(ctx, "kubernetes", metav1.GetOptions{})
+// apiServer reads an address that every cluster has.
+func (y *surveyor) apiServer(ctx context.Context) error {
+	api, err := y.conn.Client.CoreV1().Services(metav1.NamespaceDefault).Get(ctx, "kubernetes", metav1.GetOptions{})
 	if err != nil {
-		_ = y.gap("Service kubernetes (the API server's address)", err)
-	} else {
-		y.scene.APIServer = clusterIPs(api, corev1.ProtocolTCP)
-		y.scene.APIBehind = y.behind(ctx, api)
+		return y.gap("Service kubernetes (the API server's address)", err)
 	}
-	dns, err := svc.Services(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{LabelSelector: "k8s-app=kube-dns", Limit: page})
+	y.scene.APIServer = clusterIPs(api, corev1.ProtocolTCP)
+	y.scene.APIBehind = y.behind(ctx, api)
+	return nil
+}
+
+// dns reads the address that pods send their questions to.
+func (y *surveyor) dns(ctx context.Context) error {
+	dns, err := y.conn.Client.CoreV1().Services(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{LabelSelector: "k8s-app=kube-dns", Limit: page})
 	if err != nil {
 		return y.gap("the DNS Service", err)
 	}

@@ -131,10 +131,11 @@ func (l *netpol) apply(ctx context.Context, c evidence.Change, dry bool) (Result
 	}
 	api := l.conn.Client.NetworkingV1().NetworkPolicies(want.Namespace)
 	did := "create " + c.Object.String()
-	got, err := api.Create(ctx, want, o)
-	for n := 1; err != nil && transient(err) && n < tries && pause(ctx, n) == nil; n++ {
-		got, err = api.Create(ctx, want, o)
-	}
+	var got *networkingv1.NetworkPolicy
+	err = cluster.Persist(ctx, func() error {
+		got, err = api.Create(ctx, want, o) // one that was made, and of which we never heard, is there already
+		return err
+	})
 	if err == nil {
 		return Result{UID: string(got.UID)}, nil
 	}
@@ -171,11 +172,19 @@ func policyOf(c evidence.Change) (*networkingv1.NetworkPolicy, error) {
 
 // Release implements Layer. A policy on the quarantine label stays, with a note, as long
 // as a pod of the namespace carries the label: release takes the label off first.
-func (l *netpol) Release(ctx context.Context, c evidence.Change) (Result, error) {
+func (l *netpol) Release(ctx context.Context, c evidence.Change) (res Result, err error) {
 	want, err := policyOf(c)
 	if err != nil {
 		return Result{}, err
 	}
+	err = cluster.Persist(ctx, func() error {
+		res, err = l.release(ctx, c, want)
+		return err
+	})
+	return res, err
+}
+
+func (l *netpol) release(ctx context.Context, c evidence.Change, want *networkingv1.NetworkPolicy) (Result, error) {
 	api, did := l.conn.Client.NetworkingV1().NetworkPolicies(want.Namespace), "delete "+c.Object.String()
 	live, err := api.Get(ctx, want.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {

@@ -160,7 +160,7 @@ func patchPod(ctx context.Context, conn *cluster.Conn, t evidence.Target, did st
 		}
 		live, err := conn.Live(ctx, t)
 		if err != nil {
-			if last = err; transient(err) {
+			if last = err; cluster.Transient(err) {
 				continue
 			}
 			return edit{}, fmt.Errorf("%s: %w", did, err)
@@ -179,7 +179,7 @@ func patchPod(ctx context.Context, conn *cluster.Conn, t evidence.Target, did st
 			return e, nil
 		case apierrors.IsNotFound(err):
 			return edit{}, fmt.Errorf("%s: %w", did, cluster.ErrReplaced)
-		case !moved(err) && !transient(err):
+		case !moved(err) && !cluster.Transient(err):
 			return e, conn.Explain(did, err)
 		}
 		last = err
@@ -195,12 +195,6 @@ func patchPod(ctx context.Context, conn *cluster.Conn, t evidence.Target, did st
 func moved(err error) bool {
 	return apierrors.IsConflict(err) || strings.Contains(err.Error(), "test failed") ||
 		strings.Contains(err.Error(), "error in test for path") || strings.Contains(err.Error(), "does not exist") && !apierrors.IsNotFound(err)
-}
-
-// transient reports an answer after which the same request may succeed.
-func transient(err error) bool {
-	return apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsInternalError(err) ||
-		apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err)
 }
 
 // pause waits a little longer before each further try.

@@ -203,7 +203,7 @@ func Ready(ctx context.Context, conn *cluster.Conn, t evidence.Target, limit tim
 	defer tick.Stop()
 	for {
 		p, err := conn.Live(ctx, t)
-		if err != nil && !transient(err) {
+		if err != nil && !cluster.Transient(err) {
 			return false, err
 		}
 		if err == nil {
@@ -234,7 +234,9 @@ func DeleteTarget(ctx context.Context, conn *cluster.Conn, t evidence.Target) er
 		return err
 	}
 	uid := types.UID(t.UID)
-	err = conn.Client.CoreV1().Pods(t.Namespace).Delete(ctx, t.Pod, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	err = cluster.Persist(ctx, func() error {
+		return conn.Client.CoreV1().Pods(t.Namespace).Delete(ctx, t.Pod, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	})
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -252,7 +254,7 @@ func DeleteTarget(ctx context.Context, conn *cluster.Conn, t evidence.Target) er
 	for {
 		if _, err := conn.Live(ctx, t); gone(err) {
 			return nil
-		} else if err != nil && !transient(err) {
+		} else if err != nil && !cluster.Transient(err) {
 			return err
 		}
 		select {

@@ -23,22 +23,19 @@ import (
 const page = 500
 
 // Survey reads the scene: all that depends on nothing in one round of parallel
-// requests, then the owners, then theirs. What is optional and refused is a Gap; the pod
+// requests, and beside the rest the owners, then theirs. What is optional and refused is a Gap; the pod
 // and the namespace's policies are required. ErrReplaced: the target is not there.
 func Survey(ctx context.Context, conn *cluster.Conn, t evidence.Target) (Scene, error) {
 	y := &surveyor{conn: conn, scene: Scene{Taken: time.Now().UTC(), Target: t, Namespace: Namespace{Name: t.Namespace}}}
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(16)
+	g.SetLimit(32)
 	for _, read := range []func(context.Context) error{
-		y.pod, y.node, y.namespace, y.policies, y.services, y.slices, y.budgets, y.siblings,
-		y.ciliumNode, y.wellKnown, y.groups, y.daemonSets,
+		y.podAndOwners, y.node, y.namespace, y.policies, y.services, y.slices, y.budgets, y.siblings,
+		y.ciliumNode, y.apiServer, y.dns, y.groups, y.daemonSets,
 	} {
 		g.Go(func() error { return read(gctx) })
 	}
 	if err := g.Wait(); err != nil {
-		return Scene{}, err
-	}
-	if err := y.owners(ctx); err != nil {
 		return Scene{}, err
 	}
 	y.settle()
@@ -70,6 +67,13 @@ func (y *surveyor) gap(what string, err error) error {
 	defer y.mu.Unlock()
 	y.scene.Gaps = append(y.scene.Gaps, Gap{What: what, Why: why})
 	return nil
+}
+
+func (y *surveyor) podAndOwners(ctx context.Context) error {
+	if err := y.pod(ctx); err != nil {
+		return err
+	}
+	return y.owners(ctx)
 }
 
 func (y *surveyor) pod(ctx context.Context) error {

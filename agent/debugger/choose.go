@@ -11,6 +11,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"irkit.dev/irkit/cluster"
 )
 
 // Choose finds by dry run (dryRun=All) the strongest of o.Profiles that the cluster
@@ -99,8 +101,11 @@ func (o Options) inject(ctx context.Context, c corev1.EphemeralContainer, dryRun
 	if err != nil {
 		return fmt.Errorf("describe container %s: %w", c.Name, err)
 	}
-	_, err = o.Client.CoreV1().Pods(o.Target.Namespace).Patch(ctx, o.Target.Pod, types.StrategicMergePatchType, body,
-		metav1.PatchOptions{FieldManager: fieldManager, DryRun: dryRun}, "ephemeralcontainers")
+	err = cluster.Persist(ctx, func() error {
+		_, err := o.Client.CoreV1().Pods(o.Target.Namespace).Patch(ctx, o.Target.Pod, types.StrategicMergePatchType, body,
+			metav1.PatchOptions{FieldManager: fieldManager, DryRun: dryRun}, "ephemeralcontainers")
+		return err
+	})
 	if err == nil {
 		return nil
 	}

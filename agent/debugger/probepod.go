@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"irkit.dev/irkit/cluster"
 	"irkit.dev/irkit/evidence"
 )
 
@@ -186,7 +187,11 @@ func (o ProbeOptions) create(ctx context.Context, want *corev1.Pod) (*corev1.Pod
 			return nil, err
 		}
 		if _, err = o.Recorder.Do(ctx, c, func(ctx context.Context) (json.RawMessage, error) {
-			p, err := o.Client.CoreV1().Pods(o.Namespace).Create(ctx, want, metav1.CreateOptions{FieldManager: fieldManager})
+			var p *corev1.Pod
+			err := cluster.Persist(ctx, func() (err error) {
+				p, err = o.Client.CoreV1().Pods(o.Namespace).Create(ctx, want, metav1.CreateOptions{FieldManager: fieldManager})
+				return err
+			})
 			if apierrors.IsAlreadyExists(err) { // made by a session that ended between the write and its record
 				p, err = o.stands(ctx)
 			}
@@ -231,7 +236,9 @@ func DeleteProbePod(ctx context.Context, o ProbeOptions) error {
 
 func (o ProbeOptions) delete(ctx context.Context, uid types.UID) error {
 	_, err := o.Recorder.Do(ctx, DeleteProbePodChange(o, string(uid)), func(ctx context.Context) (json.RawMessage, error) {
-		err := o.Client.CoreV1().Pods(o.Namespace).Delete(ctx, probeName(o.Case), metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+		err := cluster.Persist(ctx, func() error {
+			return o.Client.CoreV1().Pods(o.Namespace).Delete(ctx, probeName(o.Case), metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+		})
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 			return nil, fmt.Errorf("delete probe pod in %s: %w", o.Namespace, err)
 		}

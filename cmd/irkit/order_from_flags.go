@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -27,7 +28,8 @@ func (d *door) connect(c *cli.Context, caseID string) (*cluster.Conn, error) {
 	return cluster.Connect(cluster.Options{
 		Kubeconfig: c.String("kubeconfig"), Context: c.String("context"), Namespace: c.String("namespace"),
 		As: c.String("as"), AsGroups: c.StringSlice("as-group"), Case: caseID, Version: version,
-		Warn: func(text string) { d.warn("the API server says: %s", text) },
+		Warn:   func(text string) { d.warn("the API server says: %s", text) },
+		Notice: func(text string) { d.say("%s", text) },
 	})
 }
 
@@ -49,7 +51,15 @@ func (d *door) order(c *cli.Context, plan *playbooks.Plan, skipFirst bool) (play
 	if err != nil {
 		return o, nil, err
 	}
-	if err := d.resolve(c, engine.Conn, &o, pod); err != nil {
+	var asked sync.WaitGroup
+	asked.Go(func() {
+		if who, err := engine.Conn.WhoAmI(c.Context); err == nil {
+			engine.Actor.Kube, engine.Actor.Groups = who.Name, who.Groups
+		}
+	})
+	err = d.resolve(c, engine.Conn, &o, pod)
+	asked.Wait()
+	if err != nil {
 		return o, engine, err
 	}
 	if o.Case, err = d.caseOf(c, engine, o.Target); err != nil {
@@ -57,10 +67,6 @@ func (d *door) order(c *cli.Context, plan *playbooks.Plan, skipFirst bool) (play
 	}
 	if engine.Conn, err = d.connect(c, o.Case); err != nil { // now the user agent names the case
 		return o, engine, err
-	}
-	who, err := engine.Conn.WhoAmI(c.Context)
-	if err == nil {
-		engine.Actor.Kube, engine.Actor.Groups = who.Name, who.Groups
 	}
 	return o, engine, nil
 }

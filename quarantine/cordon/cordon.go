@@ -105,9 +105,18 @@ func (l *layer) Release(ctx context.Context, c evidence.Change) (quarantine.Resu
 	return l.set(ctx, c, false, false)
 }
 
-// set makes the one write. kubectl's helper sends no field manager; the API server takes it
+// set makes the one write, and looks again where it is not known whether it was made.
+func (l *layer) set(ctx context.Context, c evidence.Change, want, dry bool) (res quarantine.Result, err error) {
+	err = cluster.Persist(ctx, func() error {
+		res, err = l.try(ctx, c, want, dry)
+		return err
+	})
+	return res, err
+}
+
+// try makes it once. kubectl's helper sends no field manager; the API server takes it
 // from our user agent, whose first word is irkit.
-func (l *layer) set(ctx context.Context, c evidence.Change, want, dry bool) (quarantine.Result, error) {
+func (l *layer) try(ctx context.Context, c evidence.Change, want, dry bool) (quarantine.Result, error) {
 	did := map[bool]string{true: "cordon", false: "uncordon"}[want] + " node " + c.Object.Name
 	n, err := l.conn.Client.CoreV1().Nodes().Get(ctx, c.Object.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) || (err == nil && c.Object.UID != "" && string(n.UID) != c.Object.UID) {

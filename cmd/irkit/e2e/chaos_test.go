@@ -1,0 +1,23 @@
+//go:build e2e
+
+package e2e
+
+// chaotic makes every write that contain makes, but for the cordon, which side by side
+// would be another test's; the slow part of collecting is left out.
+const chaotic = `apiVersion: irkit.dev/v1alpha1
+kind: Playbook
+metadata: {name: chaotic}
+steps:
+  - id: isolate
+    isolate: {layers: [netns, netpol, detach]}
+  - id: volatile
+    collect: {artifacts: [processes, connections]}
+  - id: measure
+    measure: {within: 5s}
+`
+
+func (p *person) runChaos(pod, caseID string, more ...string) ran {
+	p.t.Helper()
+	file := p.write("chaotic.yaml", chaotic)
+	return p.irkit(append([]string{"run", file, pod, "-n", ownNamespace, "--image", image, "--pull", "Never", "--yes", "-o", "json", "--case", caseID}, more...)...)
+}
