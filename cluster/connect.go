@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -41,6 +42,7 @@ type Options struct {
 type Conn struct {
 	Client    kubernetes.Interface
 	Dynamic   dynamic.Interface
+	Metadata  metadata.Interface // of objects whose content is not to be read
 	Config    *rest.Config
 	Context   string
 	Cluster   string // URL of the API server
@@ -80,6 +82,9 @@ func Connect(o Options) (*Conn, error) {
 	}
 	if c.Dynamic, err = dynamic.NewForConfig(c.Config); err != nil {
 		return nil, fmt.Errorf("make dynamic client for %s: %w", c.Cluster, err)
+	}
+	if c.Metadata, err = metadata.NewForConfig(c.Config); err != nil {
+		return nil, fmt.Errorf("make metadata client for %s: %w", c.Cluster, err)
 	}
 	return c, nil
 }

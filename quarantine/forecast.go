@@ -20,6 +20,7 @@ func Forecast(s Scene, t evidence.Target, w Want) evidence.Forecast {
 	f.probes()
 	f.owner()
 	f.service()
+	f.identity()
 	f.node()
 	for _, g := range s.Gaps {
 		f.add(evidence.Note, "gap", "", "", fmt.Sprintf("not known: %s: %s", g.What, g.Why))

@@ -75,6 +75,9 @@ func (j *judge) layer(a Applied) evidence.LayerVerdict {
 	if why := j.m.Undoes[a.Layer]; why != "" {
 		weak = append(weak, why)
 	}
+	if why := j.m.Scene.Identity.Undoes()[a.Layer]; why != "" {
+		weak = append(weak, why)
+	}
 	if len(weak) > 0 {
 		l.Undoes = true
 		l.Out, l.In = evidence.Worse(l.Out, evidence.Partial), evidence.Worse(l.In, evidence.Partial)

@@ -21,6 +21,12 @@ func SurveyRules() []evidence.Rule {
 		rule("apps", "daemonsets", "recognise the network plugin", all, false, "list"),
 		rule("cilium.io", "ciliumnodes", "find the address that Cilium's probes come from", all, false, "get"),
 		rule("kyverno.io", "clustercleanuppolicies", "see what deletes pods without owner", all, false, "list"),
+		rule("", "serviceaccounts", "read the target's service account: cloud identities, pull secrets", in, false, "get"),
+		rule("rbac.authorization.k8s.io", "rolebindings", "see what the target's service account may do", all, false, "list"),
+		rule("rbac.authorization.k8s.io", "roles", "see what the target's service account may do", all, false, "list"),
+		rule("rbac.authorization.k8s.io", "clusterrolebindings", "see what the target's service account may do", all, false, "list"),
+		rule("rbac.authorization.k8s.io", "clusterroles", "see what the target's service account may do", all, false, "list"),
+		rule("authorization.k8s.io", "subjectaccessreviews", "ask what the target's service account may do, webhooks included", all, false, "create"),
 	}
 	for _, k := range ownerKinds() {
 		out = append(out, rule(k.group, k.resource, "read the target's owner", in, false, "get"))

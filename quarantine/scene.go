@@ -136,8 +136,3 @@ type ForeignPolicy struct {
 	evidence.Object
 	Spec json.RawMessage `json:"spec"` // Cilium's `specs` too, as a list
 }
-
-// Identity is the target's service account, and what a thief of its token could do.
-type Identity struct {
-	evidence.Object // the ServiceAccount
-}

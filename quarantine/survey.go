@@ -23,15 +23,16 @@ import (
 const page = 500
 
 // Survey reads the scene: all that depends on nothing in one round of parallel
-// requests, and beside the rest the owners, then theirs. What is optional and refused is a Gap; the pod
+// requests, and beside the rest the owners, then theirs, and the service account that the pod
+// names. What is optional and refused is a Gap; the pod
 // and the namespace's policies are required. ErrReplaced: the target is not there.
 func Survey(ctx context.Context, conn *cluster.Conn, t evidence.Target) (Scene, error) {
 	y := &surveyor{conn: conn, scene: Scene{Taken: time.Now().UTC(), Target: t, Namespace: Namespace{Name: t.Namespace}}}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(32)
 	for _, read := range []func(context.Context) error{
-		y.podAndOwners, y.node, y.namespace, y.policies, y.services, y.slices, y.budgets, y.siblings,
-		y.ciliumNode, y.apiServer, y.dns, y.groups, y.daemonSets,
+		y.podAndMore, y.node, y.namespace, y.policies, y.services, y.slices, y.budgets, y.siblings,
+		y.ciliumNode, y.apiServer, y.dns, y.groups, y.daemonSets, y.clusterRoles, y.roles, y.clusterBindings, y.bindings,
 	} {
 		g.Go(func() error { return read(gctx) })
 	}
@@ -53,6 +54,7 @@ type surveyor struct {
 	cilium []netip.Addr       // of the CiliumNode
 	pods   []corev1.Pod       // of the namespace
 	marks  map[string]string  // the node's annotations
+	rbac   access
 }
 
 func (y *surveyor) gap(what string, err error) error {
@@ -69,11 +71,14 @@ func (y *surveyor) gap(what string, err error) error {
 	return nil
 }
 
-func (y *surveyor) podAndOwners(ctx context.Context) error {
+func (y *surveyor) podAndMore(ctx context.Context) error {
 	if err := y.pod(ctx); err != nil {
 		return err
 	}
-	return y.owners(ctx)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return y.owners(gctx) })
+	g.Go(func() error { return y.account(gctx) })
+	return g.Wait()
 }
 
 func (y *surveyor) pod(ctx context.Context) error {
@@ -230,6 +235,7 @@ func pages(list func(metav1.ListOptions) (string, error)) error {
 // that does not depend on which answer came first.
 func (y *surveyor) settle() {
 	s := &y.scene
+	y.settleIdentity()
 	ref := metav1.GetControllerOf(&s.Pod)
 	for i := range y.pods {
 		if p := &y.pods[i]; string(p.UID) != s.Target.UID {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authz "k8s.io/api/authorization/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -88,6 +89,7 @@ func owners() []runtime.Object {
 func surroundings() []runtime.Object {
 	return []runtime.Object{
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system", UID: "cluster-1"}},
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: "prod", UID: "sa-default"}},
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "prod", Labels: map[string]string{"env": "prod"}}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "node-1"}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.0.0.0/24"}},
 			Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}, {Type: corev1.NodeHostName, Address: "n1"}},
@@ -103,6 +105,9 @@ func surroundings() []runtime.Object {
 func world(t *testing.T, objs ...runtime.Object) (*cluster.Conn, *fake.Clientset) {
 	t.Helper()
 	client := fake.NewClientset(objs...)
+	client.PrependReactor("create", "subjectaccessreviews", func(ktesting.Action) (bool, runtime.Object, error) {
+		return true, &authz.SubjectAccessReview{}, nil // no
+	})
 	cilium := map[schema.GroupVersionResource]string{
 		{Group: "cilium.io", Version: "v2", Resource: "ciliumnodes"}: "CiliumNodeList",
 	}

@@ -183,7 +183,7 @@ func completeness(t *testing.T, bundle string) map[string]evidence.CompletenessR
 func (n *night) writes() int {
 	count := 0
 	for _, a := range n.client.Actions() {
-		if v := a.GetVerb(); (v == "patch" || v == "create" || v == "delete" || v == "update") && !strings.HasPrefix(a.GetResource().Resource, "selfsubject") {
+		if v := a.GetVerb(); (v == "patch" || v == "create" || v == "delete" || v == "update") && !strings.HasPrefix(a.GetResource().Group, "auth") { // reviews only ask
 			count++
 		}
 	}
