@@ -3,9 +3,16 @@ package quarantine
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
+	"irkit.dev/irkit/agent"
 	"irkit.dev/irkit/evidence"
 )
 
@@ -63,24 +70,158 @@ func ParseUndo(annotation string) (u Undo, signed []byte, signature string, err 
 	return u, []byte(a.Undo), a.Signature, nil
 }
 
-// Done is the undo data as a journal would have it, for PlanRelease. annotation is the
-// value that it was parsed from. A change that names another object than the target or
-// a policy of this case is left out: undo data must not become a way to touch others.
-func (u Undo) Done(annotation string) []Done {
-	out := []Done{{Change: labelChange(u.Target, u.Case, nil, annotation)}}
+// Of pins undo data to the pod that it was found on. It fails with ErrForeign when the data
+// names another pod, or another case than the quarantine label that is still on it: then
+// somebody moved the annotation, and it says nothing about this pod.
+func (u Undo) Of(t evidence.Target, live *corev1.Pod) (Undo, error) {
+	was := u.Target
+	if was.Namespace != t.Namespace || was.Pod != t.Pod || was.UID != t.UID || t.UID != string(live.UID) {
+		return Undo{}, fmt.Errorf("read undo data on pod %s (uid %s): it is of pod %s (uid %s): %w", t, t.UID, was, was.UID, ErrForeign)
+	}
+	if was.ClusterUID != "" && t.ClusterUID != "" && was.ClusterUID != t.ClusterUID {
+		return Undo{}, fmt.Errorf("read undo data on pod %s: it was written in another cluster (%s): %w", t, was.ClusterUID, ErrForeign)
+	}
+	if mark := live.Labels[evidence.LabelQuarantine]; mark != "" && mark != u.Case {
+		return Undo{}, fmt.Errorf("read undo data on pod %s: it is of case %s, and the pod is held by case %q: %w", t, u.Case, mark, ErrForeign)
+	}
+	u.Target = t
+	return u, nil
+}
+
+// Done is the undo data as a journal would have it, for PlanRelease, and what of it was
+// not taken over, one sentence each. annotation is the value that it was parsed from.
+//
+// The data is the tenant's to write. So nothing is taken from it but which layers there
+// were and the labels that stood before; everything else is made anew from the target and
+// the case, as the layers themselves would. A change that names another object than the
+// target or a policy of this case is left out, and so is a label that the API server
+// would not take, that is irkit's own, or that the data tells in two ways.
+func (u Undo) Done(annotation string) (done []Done, left []string) {
+	done = []Done{{Change: labelChange(u.Target, u.Case, nil, annotation)}}
+	seen := map[string]bool{}
 	for _, c := range u.Changes {
-		ok := c.Object.Namespace == u.Target.Namespace
-		switch c.Layer {
-		case LayerDetach, LayerNetns:
-			ok = ok && c.Object.Kind == "Pod" && c.Object.Name == u.Target.Pod && c.Object.UID == u.Target.UID
-		case LayerNetpol:
-			ok = ok && c.Object.Kind == "NetworkPolicy" && (c.Object.Name == policyName(u.Case) || c.Object.Name == earlyName(u.Case, u.Target))
-		default:
-			ok = false
+		own, why := u.own(c)
+		switch {
+		case why != "":
+			left = append(left, fmt.Sprintf("change %q of layer %q (%s) is left out: %s", short(c.ID), short(c.Layer), short(c.Object.String()), why))
+			continue
+		case seen[own.ID]:
+			continue
 		}
-		if ok {
-			out = append(out, Done{Change: c})
+		seen[own.ID] = true
+		kept, bad := u.valid(own)
+		left = append(left, bad...)
+		done = append(done, Done{Change: kept})
+	}
+	return done, left
+}
+
+// own makes one of the data's changes anew, or says why it is not to be made.
+func (u Undo) own(c evidence.Change) (own evidence.Change, why string) {
+	t := u.Target
+	if c.Object.Namespace != t.Namespace {
+		return own, "it is not in the pod's namespace"
+	}
+	switch c.Layer {
+	case LayerDetach, LayerNetns:
+		if c.Object.Kind != "Pod" || c.Object.Name != t.Pod || c.Object.UID != t.UID {
+			return own, "it names another object than the pod"
 		}
 	}
-	return out
+	switch c.Layer {
+	case LayerDetach:
+		c.ID, c.Op, c.Object = LayerDetach+"/patch/pod/"+t.Namespace+"/"+t.Pod+"/"+t.UID, evidence.OpPatch, podObject(t)
+		return c, ""
+	case LayerNetns:
+		return evidence.Change{
+			ID: LayerNetns + "/cut/pod/" + t.Namespace + "/" + t.Pod + "/" + t.UID, Layer: LayerNetns, Op: evidence.OpCut, Object: podObject(t),
+			Before: json.RawMessage("null"), After: encode(agent.Cut{Case: u.Case}), Why: "drop everything in the pod's network namespace",
+		}, ""
+	case LayerNetpol:
+		switch {
+		case c.Object.Kind != "NetworkPolicy":
+			return own, "it is no NetworkPolicy"
+		case c.Object.Name == policyName(u.Case):
+			return policyChange(t, u.Case, c.Object.Name, map[string]string{evidence.LabelQuarantine: u.Case}, "stop all traffic of the case's pods"), ""
+		case c.Object.Name == earlyName(u.Case, t):
+			on := u.earlySelector(c)
+			if len(on) == 0 {
+				return own, "what it selected on are no labels that the pod had"
+			}
+			return policyChange(t, u.Case, c.Object.Name, on, "stop all traffic of the pod"), ""
+		}
+		return own, "it is no policy of this case"
+	}
+	return own, "this irkit does not undo that layer from an annotation"
+}
+
+// earlySelector are the labels of the pod's own that the early policy selected on; its name
+// holds the pod's UID, so that they only tell whether somebody changed it since.
+func (u Undo) earlySelector(c evidence.Change) map[string]string {
+	var p networkingv1.NetworkPolicy
+	if json.Unmarshal(c.After, &p) != nil {
+		return nil
+	}
+	on := map[string]string{}
+	for k, v := range p.Spec.PodSelector.MatchLabels {
+		if u.unfit(k, v) == "" {
+			on[k] = v
+		}
+	}
+	return on
+}
+
+// valid keeps of a detach change the labels that may go back.
+func (u Undo) valid(c evidence.Change) (evidence.Change, []string) {
+	if c.Layer != LayerDetach {
+		return c, nil
+	}
+	before, err := decodeFields(c.Before)
+	if err != nil {
+		before = podFields{}
+	}
+	keep := podFields{podMeta{Labels: map[string]*string{}, OwnerReferences: controllerOf(u.Owners)}}
+	gone := podFields{podMeta{Labels: map[string]*string{}}}
+	var left []string
+	for _, k := range slices.Sorted(maps.Keys(before.Metadata.Labels)) {
+		v := before.Metadata.Labels[k]
+		if v == nil {
+			continue
+		}
+		if why := u.unfit(k, *v); why != "" {
+			left = append(left, fmt.Sprintf("label %q is not put back: %s", short(k), why))
+			continue
+		}
+		keep.Metadata.Labels[k], gone.Metadata.Labels[k] = v, nil
+	}
+	c.Before, c.After, c.Why = encode(keep), encode(gone), "take the pod out of service"
+	return c, left
+}
+
+// unfit says why a label that undo data names is not one to write.
+func (u Undo) unfit(key, val string) string {
+	if strings.HasPrefix(key, evidence.Domain+"/") {
+		return "it is irkit's own"
+	}
+	if bad := validation.IsQualifiedName(key); len(bad) > 0 {
+		return "it is no label's name"
+	}
+	if bad := validation.IsValidLabelValue(val); len(bad) > 0 {
+		return "its value is no label's value"
+	}
+	if said, there := u.Labels[key]; !there || said != val {
+		return "the data tells it in two ways"
+	}
+	return ""
+}
+
+// controllerOf names the controller that will adopt, for the list of what is not written.
+func controllerOf(refs []metav1.OwnerReference) *[]metav1.OwnerReference {
+	for _, r := range refs {
+		if r.Controller != nil && *r.Controller {
+			r.Kind, r.Name = short(r.Kind), short(r.Name)
+			return &[]metav1.OwnerReference{r}
+		}
+	}
+	return nil
 }
