@@ -35,12 +35,13 @@ func Transient(err error) bool {
 
 // Persist calls do until its answer is final, waiting a little longer each time: at most
 // six times while the answer is Transient or, where the object changed between do's
-// reading and its writing, a conflict (409). do must be harmless when the call before it
+// reading and its writing, a conflict (409). A server that is too busy (429) was waited
+// for by the connection already. do must be harmless when the call before it
 // was made after all: it reads before it writes, or its write cannot be made twice.
 func Persist(ctx context.Context, do func() error) error {
 	for n := 1; ; n++ {
 		err := do()
-		if n == persists || !Transient(err) && !apierrors.IsConflict(err) {
+		if n == persists || apierrors.IsTooManyRequests(err) || !Transient(err) && !apierrors.IsConflict(err) {
 			return err
 		}
 		if pause(ctx, min(time.Duration(20*n*n)*time.Millisecond, time.Second)) != nil {

@@ -189,6 +189,7 @@ func TestPersistLooksAgain(t *testing.T) {
 		"is there already":  {[]error{apierrors.NewAlreadyExists(gr, "p")}, 1},
 		"an internal error": {[]error{apierrors.NewInternalError(errors.New("x")), final}, 2},
 		"never":             {[]error{apierrors.NewInternalError(errors.New("x"))}, persists},
+		"too busy":          {[]error{apierrors.NewTooManyRequests("x", 1)}, 1},
 		"given up":          {[]error{context.Canceled}, 1},
 	} {
 		n := 0

@@ -198,7 +198,7 @@ func (r *releasing) end(ctx context.Context) error {
 			r.Progress("end hands: %v", err)
 		}
 	}
-	if probing(r.parole.History.Records) {
+	if probing(r.parole.History.Records) != "" {
 		if err := r.endProbe(ctx); err != nil {
 			r.out.Failed = append(r.out.Failed, fmt.Sprintf("take the probe pod away: %v", err))
 		}
@@ -211,18 +211,18 @@ func (r *releasing) end(ctx context.Context) error {
 	return r.journal.Note(ctx, rec)
 }
 
-// probing reports a session that began to make its probe pod, and ended before it had
-// taken it away again.
-func probing(records []evidence.Record) (left bool) {
+// probing names the probe pod that a session began to make, and had not taken away
+// again when it ended; empty: there is none.
+func probing(records []evidence.Record) (left string) {
 	for _, r := range records {
 		if r.Change == nil || r.Change.Layer != "probe" {
 			continue
 		}
-		switch r.Change.Op {
-		case evidence.OpCreate:
-			left = true
-		case evidence.OpDelete:
-			left = r.Phase != evidence.Did
+		switch {
+		case r.Change.Op == evidence.OpCreate, r.Phase != evidence.Did:
+			left = r.Change.Object.Namespace + "/" + r.Change.Object.Name
+		case r.Change.Op == evidence.OpDelete:
+			left = ""
 		}
 	}
 	return left

@@ -23,6 +23,7 @@ type Standing struct {
 	Bags     []BagStanding       `json:"bundles"`
 	Changes  []string            `json:"changes_standing"`      // made, and not released
 	Unsure   []string            `json:"changes_unsure"`        // made or undone perhaps: it was begun, and no answer is there
+	Left     []string            `json:"left,omitempty"`        // what irkit made for itself, and has perhaps not taken away
 	Released bool                `json:"released"`              // as a whole
 	LastStep string              `json:"last_record,omitempty"` // what the log says last
 	LastTime time.Time           `json:"last_time,omitzero"`
@@ -65,6 +66,9 @@ func (c Cases) Recall(caseID string) (Standing, error) {
 		} else {
 			s.Unsure = append(s.Unsure, said)
 		}
+	}
+	if pod := probing(h.Records); pod != "" {
+		s.Left = append(s.Left, "probe pod "+pod)
 	}
 	for _, r := range h.Records {
 		if r.Action == evidence.ActMeasured {

@@ -101,7 +101,7 @@ func (o Options) inject(ctx context.Context, c corev1.EphemeralContainer, dryRun
 	if err != nil {
 		return fmt.Errorf("describe container %s: %w", c.Name, err)
 	}
-	err = cluster.Persist(ctx, func() error {
+	err = cluster.Persist(ctx, func() error { // merged by name: made twice it is one
 		_, err := o.Client.CoreV1().Pods(o.Target.Namespace).Patch(ctx, o.Target.Pod, types.StrategicMergePatchType, body,
 			metav1.PatchOptions{FieldManager: fieldManager, DryRun: dryRun}, "ephemeralcontainers")
 		return err

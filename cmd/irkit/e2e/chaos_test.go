@@ -13,7 +13,7 @@ steps:
   - id: volatile
     collect: {artifacts: [processes, connections]}
   - id: measure
-    measure: {within: 5s}
+    measure: {within: 1s}
 `
 
 func (p *person) runChaos(pod, caseID string, more ...string) ran {

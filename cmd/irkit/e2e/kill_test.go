@@ -34,6 +34,8 @@ type standing struct {
 	Changes  []string          `json:"changes_standing"`
 	Unsure   []string          `json:"changes_unsure"`
 	Released bool              `json:"released"`
+	Left     []string          `json:"left"`
+	Live     string            `json:"live"`
 	Verdict  *evidence.Verdict `json:"verdict"`
 	Faults   []string          `json:"faults"`
 }
