@@ -30,7 +30,8 @@ var (
 type Hand interface {
 	// Open is the opening move, in one call: socket and process tables into the
 	// worker's memory, baseline probes, then the cut. Calling it again does not cut
-	// twice and answers what the first call did.
+	// twice and answers what the first call did, with the cut as it stands: rules that
+	// someone took away since are put back.
 	Open(ctx context.Context, o Opening) (Opened, error)
 	// Measure tries probes and reads flows and counters. It changes nothing but the
 	// pinholes that it is asked for.
@@ -72,8 +73,10 @@ type Opened struct {
 	Flows     []evidence.Flow        `json:"flows"`     // before the cut
 	Baseline  []evidence.ProbeResult `json:"baseline"`  // before the cut
 	Cut       *evidence.CutReport    `json:"cut,omitempty"`
-	After     []evidence.ProbeResult `json:"after"` // the answered ones, tried again at once
-	Again     bool                   `json:"again"` // an earlier call did it; this is its answer
+	// AtCut are the flows as the cut had just been made: what moved since is counted from here.
+	AtCut []evidence.Flow        `json:"at_cut,omitempty"`
+	After []evidence.ProbeResult `json:"after"` // the answered ones, tried again at once
+	Again bool                   `json:"again"` // an earlier call did it; this is its answer
 	// Faults say what of the reading could not be had, or not before the cut: a hostile
 	// process table must not delay it.
 	Faults []string `json:"faults,omitempty"`

@@ -18,6 +18,16 @@ type Flow struct {
 	Recv   uint64         `json:"bytes_received"`
 }
 
+// Stood is a connection that stood when the cut was made, and what it moved: between the
+// opening look and the cut, and since.
+type Stood struct {
+	Flow
+	Before uint64 `json:"moved_before"`        // bytes, both ways
+	Since  uint64 `json:"moved_since_the_cut"` // bytes, both ways
+	Gone   bool   `json:"gone,omitempty"`      // its socket is closed by now
+	Probe  bool   `json:"probe,omitempty"`     // through a hole for the kubelet's probes
+}
+
 // Probe is one connection that is tried, from inside or from outside.
 type Probe struct {
 	Name    string         `json:"name"`  // api-server, dns-udp, dns-tcp, node, metadata, sibling, canary
@@ -82,4 +92,11 @@ type CutReport struct {
 	// Weak says why the target could undo or pass the cut: NET_ADMIN, an AF_XDP
 	// socket. Empty: it cannot.
 	Weak []string `json:"weak,omitempty"`
+	// Kept says that a hand watches the rules and puts them back at once when someone
+	// changes them; Reasserted how often it had to, Reasserting when last, and Reopened how
+	// long, in all, from when it was told of a change until the rules stood again.
+	Kept        bool          `json:"kept,omitempty"`
+	Reasserted  int           `json:"reasserted,omitempty"`
+	Reasserting *time.Time    `json:"last_reasserted,omitempty"`
+	Reopened    time.Duration `json:"reopened_ns,omitempty"`
 }

@@ -5,6 +5,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"irkit.dev/irkit/agent"
@@ -22,7 +23,7 @@ const (
 // open is the opening move: tables into memory, baseline probes, cut, probes again.
 func (w *worker) open(ctx context.Context, o agent.Opening) (agent.Opened, error) {
 	if first, ok := w.first(o); ok {
-		return first, nil
+		return first, w.whole(ctx, o, &first)
 	}
 	r := agent.Opened{Read: time.Now().UTC()}
 	w.read(ctx, &r)
@@ -38,6 +39,11 @@ func (w *worker) open(ctx context.Context, o agent.Opening) (agent.Opened, error
 		return r, fmt.Errorf("cut for case %s: %w", o.Cut.Case, err)
 	}
 	r.Cut = &report
+	if _, flows, err := w.Cutter.Settle(ctx, 0); err == nil {
+		r.AtCut = slices.DeleteFunc(flows, func(f evidence.Flow) bool {
+			return f.Proto != "tcp" || f.State == "LISTEN" || f.Remote.Addr().IsLoopback()
+		})
+	}
 	var answered []evidence.Probe
 	for _, p := range r.Baseline {
 		if p.Answered {
@@ -61,6 +67,19 @@ func (w *worker) first(o agent.Opening) (agent.Opened, bool) {
 	again := *w.opened
 	again.Again = true
 	return again, true
+}
+
+// whole asks for the cut once more: where it stands that does nothing.
+func (w *worker) whole(ctx context.Context, o agent.Opening, first *agent.Opened) error {
+	if o.Cut == nil {
+		return nil
+	}
+	report, err := w.Cutter.Cut(ctx, *o.Cut)
+	if err != nil {
+		return fmt.Errorf("cut again for case %s: %w", o.Cut.Case, err)
+	}
+	first.Cut = &report
+	return nil
 }
 
 func (w *worker) keep(r agent.Opened, caseID string) {

@@ -202,7 +202,7 @@ func TestOpeningMoveKeepsItsOrder(t *testing.T) {
 		t.Errorf("opened: %+v", o)
 	}
 	again, err := h.Open(t.Context(), agent.Opening{Cut: &agent.Cut{Case: "c1"}})
-	if err != nil || !again.Again || again.Processes != 5 || again.Cut == nil || f.took() != "" {
+	if err != nil || !again.Again || again.Processes != 5 || again.Cut == nil || strings.TrimSpace(f.took()) != "cut:c1" {
 		t.Errorf("opened again: %+v, %v", again, err)
 	}
 	m, err := h.Measure(t.Context(), agent.Measurement{

@@ -114,7 +114,7 @@ func work(ctx context.Context, args []string, out io.Writer) error {
 		}
 		o.Reader = reading{inside.New(inside.Options{TargetPID: o.TargetPID, ContainerID: *container, Trust: trust})}
 	}
-	o.Cutter = cutting{target: o.TargetPID}
+	o.Cutter = newKeeping(cutting{target: o.TargetPID})
 	return worker.Run(ctx, o)
 }
 

@@ -31,54 +31,88 @@ func Cut(ctx context.Context, c agent.Cut) (evidence.CutReport, error) {
 }
 
 func cut(ctx context.Context, c agent.Cut, way egress) (evidence.CutReport, error) {
+	r, _, err := ensure(ctx, c, way, nil)
+	return r, err
+}
+
+// ensure makes the cut whole, and says what it had to do for that. A keeper's call is
+// asked, before anything is put in place, whether it still shall be; tables that seem to
+// be of another case do not stop it: the target may have made them.
+func ensure(ctx context.Context, c agent.Cut, way egress, still func() bool) (evidence.CutReport, deed, error) {
 	begun := time.Now()
 	want, err := newSpec(c)
 	if err != nil {
-		return evidence.CutReport{}, err
+		return evidence.CutReport{}, stood, err
 	}
 	want.egress, want.started = way, begun.UTC()
 	devices, err := refuseNode(c.NodeAddrs)
 	if err != nil {
-		return evidence.CutReport{}, fmt.Errorf("cut for case %s: %w", c.Case, err)
+		return evidence.CutReport{}, stood, fmt.Errorf("cut for case %s: %w", c.Case, err)
 	}
 	conn, err := open()
 	if err != nil {
-		return evidence.CutReport{}, err
+		return evidence.CutReport{}, stood, err
 	}
 	defer conn.CloseLasting()
 	others, err := cases(conn)
 	if err != nil {
-		return evidence.CutReport{}, err
+		return evidence.CutReport{}, stood, err
 	}
 	for other := range others {
-		if other != c.Case {
-			return evidence.CutReport{}, fmt.Errorf("cut for case %s: %w", c.Case, &OtherCaseError{Case: other})
+		if other != c.Case && still == nil {
+			return evidence.CutReport{}, stood, fmt.Errorf("cut for case %s: %w", c.Case, &OtherCaseError{Case: other})
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return evidence.CutReport{}, fmt.Errorf("cut for case %s: %w", c.Case, err)
+		return evidence.CutReport{}, stood, fmt.Errorf("cut for case %s: %w", c.Case, err)
 	}
 	want.nextHops = nextHops(want)
 	old := former{stands: others[c.Case]}
 	if len(old.stands) > 0 {
 		if old.found, err = read(conn, c.Case); err == nil && holds(want, old.found, devices) {
-			return tell(c.Case, old.found, devices), nil
+			return tell(c.Case, old.found, devices), stood, nil
 		} // what cannot be read is replaced
 	}
+	done := repaired
+	if unspoilt(want, old.found, devices) {
+		done = extended
+	}
+	if still != nil && !still() {
+		return evidence.CutReport{}, stood, ErrLifted
+	}
 	if err := install(want, devices, old); err != nil {
-		return evidence.CutReport{}, fmt.Errorf("cut for case %s: %w", c.Case, err)
+		return evidence.CutReport{}, stood, fmt.Errorf("cut for case %s: %w", c.Case, err)
 	}
 	took := time.Since(begun)
 	found, err := read(conn, c.Case)
 	if err != nil {
-		return evidence.CutReport{}, err
+		return evidence.CutReport{}, done, err
 	}
 	if has, err := stoodSpec(c.Case, found); err != nil || !has.asks(want) {
-		return evidence.CutReport{}, fmt.Errorf("cut for case %s: the kernel does not have the rules that it was given", c.Case)
+		return evidence.CutReport{}, done, fmt.Errorf("cut for case %s: the kernel does not have the rules that it was given", c.Case)
 	}
 	r := tell(c.Case, found, devices)
 	r.Took = took
-	return r, nil
+	return r, done, nil
+}
+
+// deed is what ensure had to do.
+type deed int
+
+const (
+	stood    deed = iota // the cut stood, whole
+	extended             // it stood, and was brought to devices that came since
+	repaired             // it was not there, or not as it was made
+)
+
+// unspoilt reports that what stands is as it was made, as far as it goes.
+func unspoilt(want spec, found map[nftables.TableFamily]standing, devices []device) bool {
+	has, err := stoodSpec(want.caseID, found)
+	if err != nil || !has.asks(want) {
+		return false
+	}
+	here, _ := covered(has, found, devices)
+	return len(differences(plan(has, here), found, devices)) == 0 && !clsactMissing(has, here)
 }
 
 // former is what stands of the case already.
@@ -114,8 +148,8 @@ func install(want spec, devices []device, old former) error {
 		return withClsact(want, devices, old)
 	}
 	err := commit(plan(want, devices), old)
-	if err == nil || errors.Is(err, os.ErrPermission) {
-		return err
+	if err == nil || errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
+		return err // the latter: a table or a device went in this moment
 	}
 	if second := withClsact(want, devices, old); second != nil {
 		return errors.Join(err, second)

@@ -21,6 +21,8 @@ import (
 var (
 	// ErrNoCut says that no cut of that case stands in the namespace.
 	ErrNoCut = errors.New("no cut of that case stands here")
+	// ErrLifted says that another irkit lifted the cut that was kept.
+	ErrLifted = errors.New("the cut was lifted by another irkit")
 	// ErrUnsupported says that this system has no network namespaces.
 	ErrUnsupported = errors.New("network namespaces are cut on Linux only")
 )

@@ -15,6 +15,9 @@ func Cut(context.Context, agent.Cut) (evidence.CutReport, error) {
 	return evidence.CutReport{}, ErrUnsupported
 }
 
+// Keep is refused on this system.
+func Keep(context.Context, agent.Cut, func(Repair)) error { return ErrUnsupported }
+
 // Report is refused on this system.
 func Report(context.Context, string) (evidence.CutReport, error) {
 	return evidence.CutReport{}, ErrUnsupported
