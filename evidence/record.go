@@ -31,7 +31,10 @@ const (
 	ActLockVerified  Action = "lock_verified"
 	ActHashVerified  Action = "hash_verified"
 	ActReleased      Action = "released"
-	ActRecovered     Action = "recovered" // what a crash left was set aside or filed
+	// ActAdopted is a change that another machine made, as the undo annotation tells it, taken
+	// over to be released here; phase intend, since nobody here saw it made.
+	ActAdopted   Action = "adopted"
+	ActRecovered Action = "recovered" // what a crash left was set aside or filed
 )
 
 // Actor is who acts.

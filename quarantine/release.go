@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"time"
 
@@ -58,17 +59,17 @@ type releaser struct {
 	plan                                            ReleasePlan
 	t                                               evidence.Target
 	live                                            *corev1.Pod
-	cut, label, early, policy, detach, cordon, hand []evidence.Change
+	cut, label, early, policy, detach, cordon []evidence.Change
 	other                                           []evidence.Change
 }
 
 func (r *releaser) byLayer(c evidence.Change) {
-	at := map[string]*[]evidence.Change{LayerNetns: &r.cut, LayerLabel: &r.label, LayerNetpol: &r.policy, LayerDetach: &r.detach, LayerCordon: &r.cordon, "hand": &r.hand, "probe": nil}
+	at := map[string]*[]evidence.Change{LayerNetns: &r.cut, LayerLabel: &r.label, LayerNetpol: &r.policy, LayerDetach: &r.detach, LayerCordon: &r.cordon, "hand": nil, "probe": nil}
 	list, ok := at[c.Layer]
 	switch {
 	case !ok:
 		r.other = append(r.other, c)
-	case list == nil: // the probe pod is gone with its session
+	case list == nil: // the probe pod is gone with its session; a hand shows in the pod itself
 	case c.Layer == LayerNetns && c.Op != evidence.OpCut: // pinholes close by themselves
 	case Early(c):
 		list = &r.early
@@ -87,13 +88,19 @@ func (r *releaser) toService() {
 		r.undo("", r.cordon, "let the node take pods again")
 		return
 	}
-	r.undo("", r.cut, "lift the cut")
+	if ended(r.live) {
+		r.plan.Residue = append(r.plan.Residue, fmt.Sprintf("the pod has ended (%s): its network namespace, and a cut in it, went with it", phaseOf(r.live)))
+	} else {
+		r.undo("", r.cut, "lift the cut")
+	}
 	for _, c := range r.label {
 		r.undo("label", []evidence.Change{only(c, true)}, "take the quarantine label off, so that no policy of ours selects the pod")
 	}
 	r.undo("", append(r.early, r.policy...), "take the quarantine policy away, unless another pod still needs it")
-	r.plan.Steps = append(r.plan.Steps, Step{Kind: StepWaitReady, Limit: readyLimit,
-		Why: "wait until the pod is Ready: a controller with one pod too many deletes what is not ready first"})
+	if !ended(r.live) {
+		r.plan.Steps = append(r.plan.Steps, Step{Kind: StepWaitReady, Limit: readyLimit,
+			Why: "wait until the pod is Ready: a controller with one pod too many deletes what is not ready first"})
+	}
 	r.undo("", r.detach, "put the labels back: Services find the pod again, and its controller adopts it")
 	for _, c := range r.label {
 		r.undo("annotation", []evidence.Change{only(c, false)}, "take irkit's note off the pod")
@@ -164,10 +171,8 @@ func (r *releaser) residue() {
 	if r.live == nil || r.plan.Mode == DeletePod {
 		return
 	}
-	for _, c := range r.hand {
-		if c.Op == evidence.OpInject {
-			add("the ephemeral container of %s stays in the pod's spec until the pod is deleted", c.Object)
-		}
+	for _, name := range HandsIn(r.live) {
+		add("ephemeral container %s stays in the pod's specification until the pod is deleted: the API takes none back", name)
 	}
 	for _, m := range r.live.ManagedFields {
 		if m.Manager == FieldManager {
@@ -184,6 +189,36 @@ func (r *releaser) residue() {
 			}
 		}
 	}
+}
+
+// ended reports a pod that runs no more, or is about to: it never becomes Ready, and no hand
+// can be started beside it.
+func ended(p *corev1.Pod) bool {
+	return p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded
+}
+
+func phaseOf(p *corev1.Pod) string {
+	switch {
+	case p.DeletionTimestamp != nil:
+		return "it is being deleted"
+	case p.Status.Reason != "":
+		return string(p.Status.Phase) + ", " + short(p.Status.Reason)
+	}
+	return string(p.Status.Phase)
+}
+
+// handName is how irkit's ephemeral containers are named.
+var handName = regexp.MustCompile(`^irkit-[0-9a-f]{10}$`)
+
+// HandsIn are the ephemeral containers of a pod that irkit started, running or not.
+func HandsIn(p *corev1.Pod) []string {
+	var out []string
+	for _, c := range p.Spec.EphemeralContainers {
+		if handName.MatchString(c.Name) {
+			out = append(out, c.Name)
+		}
+	}
+	return out
 }
 
 // ReleaseRules are the permissions of a release beyond those of the layers.

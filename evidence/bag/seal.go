@@ -99,7 +99,7 @@ func (w *Writer) writeLists(key ssh.Signer, info Info, s Sealed) error {
 	if principal == "" {
 		principal = "custodian"
 	}
-	signers, err := seal.AllowedSigner(principal, key.PublicKey(), evidence.SealNamespace)
+	signers, err := seal.AllowedSigner(principal, key.PublicKey(), evidence.SealNamespace, evidence.UndoNamespace)
 	if err != nil {
 		return err
 	}

@@ -61,12 +61,30 @@ func (l *layer) Prepare(s quarantine.Scene, t evidence.Target) ([]evidence.Chang
 	if s.Node.Unschedulable {
 		return nil, nil
 	}
+	return []evidence.Change{change(s.Node.Name, s.Node.UID)}, nil
+}
+
+// Standing is the cordon on a target's node that irkit made, as the change to release: for
+// who has no journal that tells. ok is false where the node is free, or cordoned by
+// someone else, as managedFields tell, which no tenant can write.
+func Standing(ctx context.Context, conn *cluster.Conn, t evidence.Target) (c evidence.Change, ok bool, err error) {
+	n, err := conn.Client.CoreV1().Nodes().Get(ctx, t.Node, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return c, false, nil
+	}
+	if err != nil || !n.Spec.Unschedulable || !byUs(n) {
+		return c, false, conn.Explain("look whether node "+t.Node+" is cordoned", err)
+	}
+	return change(n.Name, string(n.UID)), true, nil
+}
+
+func change(node, uid string) evidence.Change {
 	yes := true
-	return []evidence.Change{{
-		ID: quarantine.LayerCordon + "/patch/node/" + s.Node.Name, Layer: quarantine.LayerCordon, Op: evidence.OpPatch,
-		Object: evidence.Object{APIVersion: "v1", Kind: "Node", Name: s.Node.Name, UID: s.Node.UID},
+	return evidence.Change{
+		ID: quarantine.LayerCordon + "/patch/node/" + node, Layer: quarantine.LayerCordon, Op: evidence.OpPatch,
+		Object: evidence.Object{APIVersion: "v1", Kind: "Node", Name: node, UID: uid},
 		Before: touched(nil), After: touched(&yes), Why: "keep new pods off the target's node; nothing that runs there is moved",
-	}}, nil
+	}
 }
 
 // Apply implements quarantine.Layer.
