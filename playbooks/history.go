@@ -87,6 +87,20 @@ func (h History) Last() (Bag, bool) {
 	return h.Bags[len(h.Bags)-1], true
 }
 
+// earlier is what the first record of a further bundle carries; nil where the last one is not
+// sealed, or there is none. root is the case folder's.
+func (h History) earlier(root *os.Root) (*evidence.Earlier, error) {
+	last, any := h.Last()
+	if !any || !last.Sealed {
+		return nil, nil
+	}
+	seal, err := sealOf(root, last.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &evidence.Earlier{Bundle: last.ID, Seal: seal, Head: last.Head.Prev()}, nil
+}
+
 // Released reports whether the last thing done to the target was a whole release.
 func (h History) Released() bool {
 	released := false
@@ -94,7 +108,7 @@ func (h History) Released() bool {
 		switch {
 		case r.Action == evidence.ActReleased && r.Change == nil:
 			released = r.Result == "ok"
-		case r.Action == evidence.ActIsolated && r.Phase == evidence.Intend:
+		case r.Action == evidence.ActIsolated && r.Phase == evidence.Intend, r.Action == evidence.ActAdopted:
 			released = false
 		}
 	}

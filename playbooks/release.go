@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"time"
 
@@ -19,6 +20,9 @@ import (
 
 // Parole is what a release would do, before anything is done.
 type Parole struct {
+	Case    string                 `json:"case"`
+	Target  evidence.Target        `json:"target"`
+	Note    *Note                  `json:"annotation,omitempty"` // nil: from the custody log
 	History History                `json:"-"`
 	Live    *corev1.Pod            `json:"-"` // nil: gone or replaced
 	Plan    quarantine.ReleasePlan `json:"plan"`
@@ -28,11 +32,14 @@ type Parole struct {
 
 // ReleaseResult is what a release came to.
 type ReleaseResult struct {
-	Case    string   `json:"case"`
-	Done    []string `json:"done"`
-	Residue []string `json:"residue"`
-	Kept    []string `json:"kept"`
-	Failed  []string `json:"failed"`
+	Case    string          `json:"case"`
+	Target  evidence.Target `json:"target"`
+	Mode    quarantine.Mode `json:"mode"`
+	Note    *Note           `json:"annotation,omitempty"` // it was released by this
+	Done    []string        `json:"done"`
+	Residue []string        `json:"residue"`
+	Kept    []string        `json:"kept"`
+	Failed  []string        `json:"failed"`
 }
 
 // LookRelease says what a release of the case would do, from its custody log and the
@@ -42,7 +49,7 @@ func (e *Engine) LookRelease(ctx context.Context, caseID string, mode quarantine
 	if err != nil {
 		return Parole{}, err
 	}
-	p := Parole{History: h, Rules: quarantine.ReleaseRules(mode)}
+	p := Parole{Case: caseID, Target: h.Target, History: h, Rules: quarantine.ReleaseRules(mode)}
 	last, _ := h.Last()
 	p.Sealed = last.Sealed
 	p.Live, err = e.Conn.Live(ctx, h.Target)
@@ -53,11 +60,13 @@ func (e *Engine) LookRelease(ctx context.Context, caseID string, mode quarantine
 	return p, err
 }
 
-// Release carries a parole out. An unsealed case must be sealed first (see Reseal). What
+// Release carries a parole out. An unsealed case must be sealed first (see Reseal); one that
+// is not here gets a small case folder of its own, with its custody log. What
 // fails is told and the rest is still tried, but for labels, which come last and only
 // when the pod is ready or ask says so.
 func (e *Engine) Release(ctx context.Context, o Order, p Parole, ask func(string) bool) (ReleaseResult, error) {
-	out := ReleaseResult{Case: p.History.Case, Residue: p.Plan.Residue, Kept: p.Plan.Kept}
+	out := ReleaseResult{Case: p.History.Case, Target: p.History.Target, Mode: p.Plan.Mode, Note: p.Note,
+		Done: []string{}, Residue: p.Plan.Residue, Kept: p.Plan.Kept, Failed: []string{}}
 	o.Case, o.Target, o.Pod = p.History.Case, p.History.Target, p.Live
 	dir := e.Cases.Dir(p.History.Case)
 	lock, err := custody.LockCase(dir)
@@ -74,6 +83,14 @@ func (e *Engine) Release(ctx context.Context, o Order, p Parole, ask func(string
 		return out, fmt.Errorf("open case %s: %w", p.History.Case, err)
 	}
 	defer root.Close()
+	if p.Note != nil {
+		if err := e.adopt(ctx, root, p.Note); err != nil {
+			return out, fmt.Errorf("open case %s to release by the undo annotation: %w", p.Note.Case, err)
+		}
+		if p.History, err = e.Cases.History(p.Note.Case); err != nil {
+			return out, err
+		}
+	}
 	last, _ := p.History.Last()
 	log, err := custody.Continue(root, custody.Options{Bundle: last.ID, Case: p.History.Case, Clock: e.Now})
 	if err != nil {
@@ -202,9 +219,18 @@ func (r *releasing) end(ctx context.Context) error {
 		if err := r.endProbe(ctx); err != nil {
 			r.out.Failed = append(r.out.Failed, fmt.Sprintf("take the probe pod away: %v", err))
 		}
+	} else if r.parole.Note != nil {
+		// Whether the containment left one is not known here; it ends by itself.
+		if err := r.endProbe(ctx); err != nil {
+			r.out.Residue = append(r.out.Residue, fmt.Sprintf("a probe pod in irkit-system, if one was left, until its deadline: %v", err))
+		}
+	}
+	data := map[string]any{"residue": r.out.Residue, "kept": r.out.Kept}
+	if n := r.parole.Note; n != nil {
+		maps.Copy(data, n.data())
 	}
 	rec := evidence.Record{Action: evidence.ActReleased, Target: &r.parole.History.Target, Result: "ok", Errors: r.out.Failed,
-		Note: string(r.parole.Plan.Mode), Data: map[string]any{"residue": r.out.Residue, "kept": r.out.Kept}}
+		Note: string(r.parole.Plan.Mode), Data: data}
 	if len(r.out.Failed) > 0 {
 		rec.Result = "partial"
 	}

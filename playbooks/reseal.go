@@ -30,12 +30,17 @@ func (e *Engine) Reseal(ctx context.Context, caseID string) (digest evidence.Dig
 	if !any || last.Sealed {
 		return digest, nil
 	}
-	w, err := bag.Open(ctx, dir, last.ID, bag.Options{Clock: e.Now})
+	return e.sealLeft(ctx, h, last)
+}
+
+// sealLeft seals the open bundle of a case that is locked.
+func (e *Engine) sealLeft(ctx context.Context, h History, last Bag) (digest evidence.Digest, err error) {
+	w, err := bag.Open(ctx, h.Dir, last.ID, bag.Options{Clock: e.Now})
 	if err != nil {
 		return digest, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	log, err := custody.Open(ctx, w.Root(), evidence.CustodyJSONL, custody.Options{Bundle: last.ID, Case: caseID, Clock: e.Now})
+	log, err := custody.Open(ctx, w.Root(), evidence.CustodyJSONL, custody.Options{Bundle: last.ID, Case: h.Case, Clock: e.Now})
 	if err != nil {
 		return digest, err
 	}
@@ -46,7 +51,7 @@ func (e *Engine) Reseal(ctx context.Context, caseID string) (digest evidence.Dig
 	if err := journal.Note(ctx, evidence.Record{Action: evidence.ActRecovered, Actor: &e.Actor, Tool: &e.Tool, Note: "the session ended before it sealed; sealed now with what is here"}); err != nil {
 		return digest, err
 	}
-	return e.sealBag(ctx, w, journal, log, caseID, h.Target)
+	return e.sealBag(ctx, w, journal, log, h.Case, h.Target)
 }
 
 // sealBag ends a bundle: no more artifacts, what the disk holds compared with what

@@ -127,12 +127,8 @@ func (s *session) openBag(ctx context.Context, h History) error {
 		return err
 	}
 	logOptions := custody.Options{Bundle: s.bag.ID(), Case: s.order.Case, Clock: s.Now}
-	if any && last.Sealed {
-		seal, err := sealOf(s.root, last.ID)
-		if err != nil {
-			return err
-		}
-		logOptions.Earlier = &evidence.Earlier{Bundle: last.ID, Seal: seal, Head: last.Head.Prev()}
+	if logOptions.Earlier, err = h.earlier(s.root); err != nil {
+		return err
 	}
 	s.log, err = custody.Open(ctx, s.bag.Root(), evidence.CustodyJSONL, logOptions)
 	return err

@@ -4,14 +4,12 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"irkit.dev/irkit/cluster"
-	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/playbooks"
 	"irkit.dev/irkit/quarantine"
 )
@@ -23,11 +21,16 @@ func (d *door) release() *cli.Command {
 		ArgsUsage: "POD",
 		Description: `Undoes what the custody log says irkit did, and nothing that others did since. Say what
 is wanted: --to-service puts the labels back and lets the controller adopt the pod;
---delete-pod deletes it. Lists what cannot be put back. Running it twice is harmless.`,
+--delete-pod deletes it. Lists what cannot be put back. Running it twice is harmless.
+
+Where the case folder is not here, it shows what the undo annotation on the pod says and
+who signed it (--signers), as a diff unless that is a signer of yours, and is refused; with --force
+it goes by the annotation, in a case folder of its own here.`,
 		Flags: flags([]cli.Flag{
 			&cli.BoolFlag{Name: "to-service", Usage: "give the pod back to its controller and its Services"},
 			&cli.BoolFlag{Name: "delete-pod", Usage: "delete the pod, and everything that irkit made"},
-			&cli.BoolFlag{Name: "force", Usage: "go on also where the pod is not ready, or the cut could not be lifted"},
+			&cli.BoolFlag{Name: "force", Usage: "go on also where the pod is not ready, the cut could not be lifted, or the case folder is not here"},
+			&cli.StringFlag{Name: "signers", Usage: "`FILE` of allowed signers, in the format of ssh-keygen(1), for a pod whose case folder is not here"},
 			outputFlag(),
 		}, actFlags(), handFlags(), clusterFlags(), caseFlags(), keyFlag()),
 		Action: d.releasePod,
@@ -46,7 +49,7 @@ func (d *door) releasePod(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	caseID, err := d.caseToRelease(c, engine)
+	held, err := d.toRelease(c, engine)
 	if err != nil {
 		return err
 	}
@@ -57,16 +60,13 @@ func (d *door) releasePod(c *cli.Context) error {
 			return err
 		}
 	}
-	o.Case = caseID
-	if engine.Conn, err = d.connect(c, caseID); err != nil {
+	o.Case = held.caseID
+	if engine.Conn, err = d.connect(c, held.caseID); err != nil {
 		return err
 	}
-	parole, err := engine.LookRelease(c.Context, caseID, mode)
-	if errors.Is(err, fs.ErrNotExist) {
-		return refused(fmt.Errorf("case %s is not here: nothing was changed", caseID), "release where the case folder is, or give --home")
-	}
+	parole, err := d.lookRelease(c, engine, held, mode)
 	if err != nil {
-		return d.ended(err)
+		return err
 	}
 	if err := d.mayRelease(c, engine, parole); err != nil {
 		return err
@@ -74,12 +74,15 @@ func (d *door) releasePod(c *cli.Context) error {
 	if err := d.showParole(c, parole); err != nil || c.String("dry-run") != "none" {
 		return err
 	}
-	if err := d.confirm(c, "release ("+string(mode)+")", parole.History.Target); err != nil {
+	if err := d.mayTrust(c, parole); err != nil {
+		return err
+	}
+	if err := d.confirm(c, "release ("+string(mode)+")", parole.Target); err != nil {
 		return err
 	}
 	if !parole.Sealed {
-		d.say("case %s is not sealed: sealing first", caseID)
-		if _, err := engine.Reseal(c.Context, caseID); err != nil {
+		d.say("case %s is not sealed: sealing first", parole.Case)
+		if _, err := engine.Reseal(c.Context, parole.Case); err != nil {
 			return d.ended(err)
 		}
 	}
@@ -88,36 +91,8 @@ func (d *door) releasePod(c *cli.Context) error {
 	return d.tellRelease(c, result, err)
 }
 
-// caseToRelease is the case that was named, else the one that holds the pod's UID, open
-// or released: releasing twice is no error.
-func (d *door) caseToRelease(c *cli.Context, e *playbooks.Engine) (string, error) {
-	if named := c.String("case"); named != "" {
-		return foldCase(named)
-	}
-	name, err := only(c, "pod")
-	if err != nil {
-		return "", err
-	}
-	target, _, live := e.Conn.Resolve(c.Context, name)
-	id, found, err := e.Cases.Latest(func(t evidence.Target) bool {
-		if live == nil {
-			return t.UID == target.UID
-		}
-		return t.Namespace == e.Conn.Namespace && t.Pod == strings.TrimPrefix(name, "pod/")
-	})
-	switch {
-	case err != nil:
-		return "", err
-	case found:
-		return id, nil
-	case live != nil:
-		return "", live
-	}
-	return "", refused(fmt.Errorf("no case of pod %s is here: nothing was changed", target), "release where the case folder is, or give --home")
-}
-
 func (d *door) mayRelease(c *cli.Context, e *playbooks.Engine, p playbooks.Parole) error {
-	missing, err := e.Conn.Check(c.Context, p.History.Target, p.Rules)
+	missing, err := e.Conn.Check(c.Context, p.Target, p.Rules)
 	if err != nil {
 		return e.Conn.Explain("ask what we may do", err)
 	}
@@ -125,13 +100,13 @@ func (d *door) mayRelease(c *cli.Context, e *playbooks.Engine, p playbooks.Parol
 	if len(missing) == 0 {
 		return nil
 	}
-	return d.missing(p.History.Target, missing)
+	return d.missing(p.Target, missing)
 }
 
 func (d *door) showParole(c *cli.Context, p playbooks.Parole) error {
 	dry := c.String("dry-run") != "none"
 	if c.String("output") == "json" {
-		if dry {
+		if dry || p.Note != nil && !c.Bool("force") {
 			return d.json(p)
 		}
 		return nil
@@ -141,7 +116,10 @@ func (d *door) showParole(c *cli.Context, p playbooks.Parole) error {
 		w = d.stdout
 	}
 	width, _ := terminal(w)
-	fmt.Fprintf(w, "release   %s  case %s  %s\n", quote(p.History.Target.String()), p.History.Case, p.Plan.Mode)
+	fmt.Fprintf(w, "release   %s  case %s  %s\n", quote(p.Target.String()), p.Case, p.Plan.Mode)
+	if p.Note != nil {
+		printNote(w, width, p)
+	}
 	var rows [][]string
 	for _, s := range p.Plan.Steps {
 		rows = append(rows, []string{string(s.Kind), s.Layer, quote(s.Why)})
