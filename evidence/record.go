@@ -21,6 +21,7 @@ const (
 	ActOpened        Action = "opened"
 	ActAuthorised    Action = "authorised"
 	ActIsolated      Action = "isolated" // a containment change
+	ActRevoked       Action = "revoked"  // credentials of the target's service account
 	ActHand          Action = "hand"     // our process beside the target, and probe pods
 	ActCaptured      Action = "captured"
 	ActCaptureFailed Action = "capture_failed"

@@ -36,4 +36,5 @@ type Needs struct {
 	Probe     bool            // the probe pod
 	Rules     []evidence.Rule // beyond those of layers and hands
 	Artifacts []string        // kinds, for the completeness table
+	Revoke    []string        // layers of quarantine/revoke
 }

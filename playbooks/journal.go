@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/quarantine/revoke"
 )
 
 // Log is the custody log that a journal writes: custody.Log while the bag is open,
@@ -142,6 +143,8 @@ func (j *Journal) actionOf(c evidence.Change) evidence.Action {
 		return evidence.ActReleased
 	case c.Layer == "hand" || c.Layer == "probe":
 		return evidence.ActHand
+	case revoke.Is(c.Layer):
+		return evidence.ActRevoked
 	}
 	return j.action
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -12,6 +13,7 @@ import (
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/quarantine"
 	"irkit.dev/irkit/quarantine/cordon"
+	"irkit.dev/irkit/quarantine/revoke"
 )
 
 // Prospect is what an order would do: the scene as surveyed, the forecast, and every
@@ -27,6 +29,7 @@ type Prospect struct {
 	Targets  quarantine.Targets `json:"probes"`
 	Rules    []evidence.Rule    `json:"-"`
 	Steps    []string           `json:"steps"`
+	Hints    []revoke.Hint      `json:"cloud,omitempty"` // what is to be done in a cloud, by a person
 	Want     quarantine.Want    `json:"-"`
 	Needs    Needs              `json:"-"`
 }
@@ -110,7 +113,8 @@ func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
 		}
 		p.Changes = append(p.Changes, changes...)
 	}
-	return p, nil
+	err = e.lookRevoke(ctx, o, &p)
+	return p, err
 }
 
 // handChanges name the footholds, for the plan; the hand's own start makes the exact
@@ -158,13 +162,15 @@ func (e *Engine) Try(ctx context.Context, o Order, p Prospect) []Answer {
 
 // layers are all layers by name. hands is nil while only Prepare is called.
 func (e *Engine) layers(hands quarantine.Hands, w quarantine.Want, baseline []evidence.Probe) map[string]quarantine.Layer {
-	return map[string]quarantine.Layer{
+	all := map[string]quarantine.Layer{
 		quarantine.LayerNetns:  quarantine.NewNetns(hands, w, baseline, 0),
 		quarantine.LayerLabel:  quarantine.NewLabel(e.Conn, w),
 		quarantine.LayerNetpol: quarantine.NewNetpol(e.Conn, w),
 		quarantine.LayerDetach: quarantine.NewDetach(e.Conn, w),
 		quarantine.LayerCordon: cordon.New(e.Conn),
 	}
+	maps.Copy(all, revoke.Layers(e.Conn))
+	return all
 }
 
 // Rules are the permissions that needs come to.
@@ -203,6 +209,7 @@ func join(a, b Needs) Needs {
 	a.Hand, a.Probe = a.Hand || b.Hand, a.Probe || b.Probe
 	a.Rules = append(a.Rules, b.Rules...)
 	a.Artifacts = append(a.Artifacts, b.Artifacts...)
+	a.Revoke = append(a.Revoke, b.Revoke...)
 	return a
 }
 

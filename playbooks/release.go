@@ -56,7 +56,11 @@ func (e *Engine) LookRelease(ctx context.Context, caseID string, mode quarantine
 	if err != nil && !errors.Is(err, cluster.ErrReplaced) {
 		return p, e.Conn.Explain("read the target", err)
 	}
-	p.Plan, err = quarantine.PlanRelease(p.Live, h.Target, begun(h.Records), mode)
+	contained, credentials := apart(begun(h.Records))
+	p.Plan, err = quarantine.PlanRelease(p.Live, h.Target, contained, mode)
+	for _, d := range credentials {
+		p.Plan.Residue = append(p.Plan.Residue, fmt.Sprintf("%s stays revoked (%s): irkit revoke --undo gives back what can be", d.Change.Object, d.Change.Layer))
+	}
 	return p, err
 }
 
@@ -231,6 +235,9 @@ func (r *releasing) end(ctx context.Context) error {
 	}
 	rec := evidence.Record{Action: evidence.ActReleased, Target: &r.parole.History.Target, Result: "ok", Errors: r.out.Failed,
 		Note: string(r.parole.Plan.Mode), Data: data}
+	if r.parole.Plan.Mode == quarantine.Credentials { // the pod itself was not released
+		rec.Action = evidence.ActRevoked
+	}
 	if len(r.out.Failed) > 0 {
 		rec.Result = "partial"
 	}

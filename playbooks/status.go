@@ -23,6 +23,7 @@ type Standing struct {
 	Bags     []BagStanding       `json:"bundles"`
 	Changes  []string            `json:"changes_standing"`      // made, and not released
 	Unsure   []string            `json:"changes_unsure"`        // made or undone perhaps: it was begun, and no answer is there
+	Revoked  []string            `json:"revoked,omitempty"`     // credentials, also where the pod was released
 	Left     []string            `json:"left,omitempty"`        // what irkit made for itself, and has perhaps not taken away
 	Released bool                `json:"released"`              // as a whole
 	LastStep string              `json:"last_record,omitempty"` // what the log says last
@@ -55,7 +56,11 @@ func (c Cases) Recall(caseID string) (Standing, error) {
 	for _, b := range h.Bags {
 		s.Bags = append(s.Bags, BagStanding{ID: b.ID, Sealed: b.Sealed})
 	}
-	did, stand := StandingChanges(h.Records), begun(h.Records)
+	did := StandingChanges(h.Records)
+	stand, credentials := apart(begun(h.Records))
+	for _, d := range credentials { // no release gives these back
+		s.Revoked = append(s.Revoked, d.Change.Layer+": "+d.Change.Object.String())
+	}
 	if s.Released { // also by the pod's end: what was on it is gone with it
 		stand = nil
 	}

@@ -9,6 +9,13 @@ import (
 	"irkit.dev/irkit/evidence"
 )
 
+// IdentityFindings are what a forecast says of the target's credentials alone. Pure.
+func IdentityFindings(s Scene) []evidence.Finding {
+	f := &forecaster{s: s}
+	f.identity()
+	return f.out.Findings
+}
+
 // identity says what the target's credentials let their holder do. Isolating the pod takes
 // none of them away: a token that was sent out works from elsewhere.
 func (f *forecaster) identity() {

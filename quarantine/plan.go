@@ -22,6 +22,8 @@ type Mode string
 const (
 	ToService Mode = "to-service" // labels back; the controller adopts
 	DeletePod Mode = "delete-pod" // the pod goes, with everything of ours
+	// Credentials gives back what was revoked of the service account, and leaves the rest.
+	Credentials Mode = "credentials"
 )
 
 // StepKind is what a step of a release does.

@@ -50,7 +50,7 @@ func (d *door) app() *cli.App {
 			return cli.ShowAppHelp(c)
 		},
 		Commands: []*cli.Command{
-			d.contain(), d.collect(), d.runPlaybook(), d.release(), d.status(),
+			d.contain(), d.collect(), d.runPlaybook(), d.release(), d.status(), d.revoke(),
 			d.upload(), d.verify(), d.report(),
 			d.doctor(), d.rbac(), d.agent(), d.versionCommand(),
 		},

@@ -33,6 +33,7 @@ func printPlan(w io.Writer, width int, conn *cluster.Conn, p playbooks.Prospect)
 		printFindings(w, width, s.title, s.severity, p.Forecast.Findings)
 	}
 	printIrreversible(w, width, p.Changes)
+	printHints(w, width, p.Hints)
 	if len(p.Answers) > 0 {
 		fmt.Fprintf(w, "\nthe API server's answers (dryRun=All, nothing stored)\n")
 		var rows [][]string

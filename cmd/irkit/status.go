@@ -133,6 +133,7 @@ func (d *door) printStanding(s playbooks.Standing) {
 	}
 	add("stands", s.Changes)
 	add("unsure", s.Unsure)
+	add("revoked", s.Revoked)
 	add("left", s.Left)
 	add("drift", s.Drift)
 	add("faults", s.Faults)

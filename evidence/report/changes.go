@@ -26,6 +26,7 @@ type change struct {
 	At          time.Time // of the last record
 	Errors      []string
 	Was, Is     string // the fields, as indented JSON
+	revoked     bool   // a write of irkit revoke, which release leaves alone
 }
 
 // Undo says what becomes of the change when the target is released.
@@ -33,10 +34,14 @@ func (c *change) Undo() string {
 	switch {
 	case c.State == planned || c.State == failed:
 		return "There is nothing to take back."
+	case c.State == undone && c.revoked:
+		return "Given back by irkit revoke --undo."
 	case c.State == undone && c.Irreversible == "":
 		return "Taken back by irkit release."
 	case c.Irreversible != "":
 		return "Stays for good: " + c.Irreversible + "."
+	case c.revoked:
+		return "irkit release leaves it; irkit revoke --undo gives it back."
 	case c.State == begun:
 		return "irkit release looks whether it was made, and takes it back."
 	}
@@ -68,6 +73,7 @@ func changes(records []evidence.Record, plan evidence.Planned) []*change {
 		}
 		c := find(*r.Change)
 		c.At, c.Errors = r.Time, r.Errors
+		c.revoked = c.revoked || r.Action == evidence.ActRevoked
 		back := r.Action == evidence.ActReleased
 		switch {
 		case r.Phase == evidence.Did && back:

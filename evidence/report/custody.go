@@ -19,7 +19,7 @@ var actions = map[evidence.Action]string{
 	evidence.ActHand: "Process beside the target", evidence.ActCaptured: "Captured", evidence.ActCaptureFailed: "Capture failed",
 	evidence.ActMeasured: "Measured", evidence.ActStep: "Step", evidence.ActSealed: "Sealed", evidence.ActUploaded: "Uploaded",
 	evidence.ActLockVerified: "Lock verified", evidence.ActHashVerified: "Digests verified", evidence.ActReleased: "Release",
-	evidence.ActAdopted: "Taken over",
+	evidence.ActAdopted: "Taken over", evidence.ActRevoked: "Credentials",
 }
 
 var phases = map[evidence.Phase]string{evidence.Intend: "about to", evidence.Did: "done", evidence.FailedP: "failed"}
