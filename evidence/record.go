@@ -34,8 +34,10 @@ const (
 	ActReleased      Action = "released"
 	// ActAdopted is a change that another machine made, as the undo annotation tells it, taken
 	// over to be released here; phase intend, since nobody here saw it made.
-	ActAdopted   Action = "adopted"
-	ActRecovered Action = "recovered" // what a crash left was set aside or filed
+	ActAdopted    Action = "adopted"
+	ActDisturbed  Action = "disturbed"  // others did something to the containment
+	ActReasserted Action = "reasserted" // the hand put the cut back, by itself
+	ActRecovered  Action = "recovered"  // what a crash left was set aside or filed
 )
 
 // Actor is who acts.

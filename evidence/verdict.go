@@ -69,4 +69,8 @@ type Verdict struct {
 	Moving             []Flow        `json:"moving"` // flows that still moved after the cut
 	Cut                *CutReport    `json:"cut,omitempty"`
 	Restarts           []string      `json:"restarts"` // containers restarted since the start
+	// Established are the connections that stood at the cut, with what they moved since;
+	// Disturbed is what others did to the containment, as it stands now.
+	Established []Stood       `json:"established,omitempty"`
+	Disturbed   []Disturbance `json:"disturbed,omitempty"`
 }

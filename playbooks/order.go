@@ -10,6 +10,7 @@ import (
 	"irkit.dev/irkit/cluster"
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/evidence/seal"
+	"irkit.dev/irkit/quarantine"
 )
 
 // Order is what a responder asks for: everything that the door was told, typed.
@@ -77,6 +78,24 @@ func (o Order) handData() map[string]any {
 	return map[string]any{handKey: map[string]any{
 		"image": o.Image, "debug_image": o.DebugImage, "pull": string(o.Pull), "transport": string(o.Transport),
 	}}
+}
+
+// openedData is what the first record of a run keeps beside who acts: how hands are
+// started, and how often the containers had been restarted by then.
+func (o Order) openedData() map[string]any {
+	data := o.handData()
+	if o.Pod == nil {
+		return data
+	}
+	if data == nil {
+		data = map[string]any{}
+	}
+	counts := map[string]any{}
+	for name, n := range quarantine.Restarts(o.Pod) {
+		counts[name] = int(n)
+	}
+	data[restartsKey] = counts
+	return data
 }
 
 // HandOf fills in what the case's log says of how its hands were started, where the

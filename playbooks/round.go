@@ -39,7 +39,7 @@ func (w *Watch) fromInside(ctx context.Context, inside agent.Hand, targets quara
 	}
 	w.mu.Lock()
 	w.m.After = append(w.m.After, seen.Probes...)
-	w.m.Moving = seen.Moving
+	w.m.Moving, w.m.FlowsNow = seen.Moving, append([]evidence.Flow{}, seen.Flows...)
 	if seen.Cut != nil {
 		w.m.Cut = seen.Cut
 	}

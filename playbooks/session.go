@@ -15,6 +15,7 @@ import (
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/evidence/bag"
 	"irkit.dev/irkit/evidence/custody"
+	"irkit.dev/irkit/quarantine"
 )
 
 // Result is what a session came to. It is set whenever a bag was opened, also when Run
@@ -108,8 +109,19 @@ func (s *session) open(ctx context.Context) error {
 		have:  capturedIn(history.Records, s.bag.ID()),
 	}
 	s.site.Watch.Recall(history.Records)
+	s.site.Guard = s.guard(history, journal)
 	s.site.Layers = s.layers(s.site.Hands, s.look.Want, s.look.Targets.Inside)
 	return s.opened(ctx, journal)
+}
+
+// guard looks at what others do while the session runs, and remembers what was seen.
+func (s *session) guard(h History, j *Journal) *Guard {
+	g := &Guard{Conn: s.Conn, Target: s.order.Target, Notes: j, Now: s.Now, Progress: s.Progress, Restarts: h.restarts()}
+	if g.Restarts == nil && s.order.Pod != nil {
+		g.Restarts = quarantine.Restarts(s.order.Pod)
+	}
+	g.recall(h.Records)
+	return g
 }
 
 func (s *session) openBag(ctx context.Context, h History) error {
@@ -142,7 +154,7 @@ func (s *session) opened(ctx context.Context, j *Journal) error {
 	}
 	r := evidence.Record{
 		Action: evidence.ActOpened, Target: &s.order.Target, Actor: &s.Actor, Tool: &s.Tool, Authority: &s.order.Authority, Note: note,
-		Data: s.order.handData(),
+		Data: s.order.openedData(),
 	}
 	if err := j.Note(ctx, r); err != nil {
 		return err

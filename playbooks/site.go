@@ -20,6 +20,7 @@ type Site struct {
 	Journal *Journal
 	Hands   *Hands
 	Watch   *Watch
+	Guard   *Guard // of what others do to it; nil: nobody looks
 	Key     Key
 	Order   Order
 	Now     func() time.Time
@@ -29,6 +30,21 @@ type Site struct {
 	Layers map[string]quarantine.Layer
 
 	have map[string]bool // collectors
+}
+
+// Disturbed holds what stands against what this session and those before it did.
+func (s *Site) Disturbed(ctx context.Context) error {
+	if s.Guard == nil {
+		return nil
+	}
+	var done []quarantine.Done
+	for _, c := range s.Look.Changes {
+		if answer, did := s.Journal.answer(c.ID); did {
+			done = append(done, quarantine.Done{Change: c, Data: answer})
+		}
+	}
+	_, err := s.Guard.Look(ctx, done, s.Watch)
+	return err
 }
 
 // Wants reports whether a layer is to be applied here.

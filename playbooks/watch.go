@@ -29,7 +29,8 @@ func NewWatch(scene quarantine.Scene, caseID string, started time.Time) *Watch {
 func (w *Watch) Opened(o agent.Opened) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.m.FlowsBefore, w.m.Baseline = o.Flows, o.Baseline
+	w.m.FlowsBefore, w.m.AtCut, w.m.Baseline = o.Flows, o.AtCut, o.Baseline
+	w.m.MovedBefore = quarantine.MovedBetween(o.Flows, o.AtCut)
 	for _, r := range o.After { // of a move that is taken over twice, once
 		if !slices.ContainsFunc(w.m.After, func(had evidence.ProbeResult) bool { return had.Probe == r.Probe && had.At.Equal(r.At) }) {
 			w.m.After = append(w.m.After, r)
@@ -69,6 +70,14 @@ func (w *Watch) Restarted(names []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.m.Restarts = names
+}
+
+// Disturbed keeps what others did to the containment, as it stands now, and the labels
+// that the target carries.
+func (w *Watch) Disturbed(all []evidence.Disturbance, labels map[string]string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.m.Disturbed, w.m.Labels = all, labels
 }
 
 // Judge gives the verdict on what was seen so far.

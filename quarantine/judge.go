@@ -30,6 +30,9 @@ func Judge(m Measurements) evidence.Verdict {
 		j.v.Layers = append(j.v.Layers, j.layer(a))
 	}
 	j.whole()
+	j.established()
+	j.brakes()
+	j.othersDid()
 	return j.v
 }
 
@@ -66,8 +69,10 @@ func (j *judge) layer(a Applied) evidence.LayerVerdict {
 	default:
 		l.Out, l.In = evidence.Unverified, evidence.Unverified
 		l.Why = append(l.Why, "does not stop traffic by itself")
+		j.disturbed(&l)
 		return l
 	}
+	j.disturbed(&l)
 	var weak []string
 	if a.Layer == LayerNetns && j.m.Cut != nil {
 		weak = slices.Clone(j.m.Cut.Weak)
@@ -184,7 +189,11 @@ func established(flows []evidence.Flow) int {
 // residualText names what someone's policy still lets through, in a direction.
 func (j *judge) residualText(d networkingv1.PolicyType, w Want) []string {
 	var out []string
-	for _, r := range Residuals(j.m.Scene.Policies, j.m.Scene.Target.Namespace, w.Case, j.m.Scene.Pod.Labels, FutureLabels(j.m.Scene, w)) {
+	labels := FutureLabels(j.m.Scene, w)
+	if j.m.Labels != nil { // what it really carries now: someone may have put some back
+		labels = j.m.Labels
+	}
+	for _, r := range Residuals(j.m.Scene.Policies, j.m.Scene.Target.Namespace, w.Case, j.m.Scene.Pod.Labels, labels) {
 		if r.Direction == d {
 			out = append(out, fmt.Sprintf("policy %s still lets through %s", r.Policy, r.Text))
 		}

@@ -31,8 +31,14 @@ type Measurements struct {
 	FlowsBefore []evidence.Flow // when the opening move read them, listeners too
 	MovedBefore []evidence.Flow // those that were seen to move before the cut
 	Moving      []evidence.Flow // those that still moved after
+	AtCut       []evidence.Flow // connections as the cut had just been made
+	FlowsNow    []evidence.Flow // as they were read last; nil: never
 	Cut         *evidence.CutReport
-	Restarts    []string // containers restarted since the start
+	// Disturbed is what others did to the containment, as last looked at; Labels are the
+	// target's then. Nil: not looked at.
+	Disturbed []evidence.Disturbance
+	Labels    map[string]string
+	Restarts  []string // containers restarted since the start
 	// Undoes says of a layer why the target could undo it, beside what Cut.Weak says.
 	Undoes map[string]string
 }

@@ -23,7 +23,8 @@ const (
 // open is the opening move: tables into memory, baseline probes, cut, probes again.
 func (w *worker) open(ctx context.Context, o agent.Opening) (agent.Opened, error) {
 	if first, ok := w.first(o); ok {
-		return first, w.whole(ctx, o, &first)
+		err := w.whole(ctx, o, &first)
+		return first, err
 	}
 	r := agent.Opened{Read: time.Now().UTC()}
 	w.read(ctx, &r)

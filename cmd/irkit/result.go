@@ -79,8 +79,27 @@ func (d *door) printVerdict(v evidence.Verdict) {
 	case v.PolicyEnforced != nil && !*v.PolicyEnforced:
 		rows = append(rows, []string{"policy by itself", "NOT ENFORCED by this cluster's network"})
 	}
+	rows = append(rows, stood(v)...)
 	for _, w := range v.Why {
 		rows = append(rows, []string{"because", quote(w)})
 	}
 	table(d.stdout, width, rows)
+}
+
+// stood lists the connections that stood at the cut, those that moved most first.
+func stood(v evidence.Verdict) [][]string {
+	const most = 5
+	var rows [][]string
+	for i, s := range v.Established {
+		if i == most {
+			rows = append(rows, []string{"stood at the cut", fmt.Sprintf("and %d more", len(v.Established)-most)})
+			break
+		}
+		now := s.State
+		if s.Gone {
+			now = "closed"
+		}
+		rows = append(rows, []string{"stood at the cut", fmt.Sprintf("%s to %s: %d bytes before, %d since; %s", s.Local, s.Remote, s.Before, s.Since, now)})
+	}
+	return rows
 }

@@ -75,7 +75,9 @@ func fixture(t testing.TB) fstest.MapFS {
 		},
 		Probes: []evidence.ProbeResult{{Probe: evidence.Probe{Name: "api-server", Proto: "tcp", Addr: netip.MustParseAddrPort("10.96.0.1:443")}, At: in(300 * time.Millisecond), Answered: true, Took: 800 * time.Microsecond},
 			{Probe: evidence.Probe{Name: "api-server", Proto: "tcp", Addr: netip.MustParseAddrPort("10.96.0.1:443")}, At: in(431 * time.Millisecond), Error: "timeout", Took: time.Second}},
-		Cut: &evidence.CutReport{Installed: in(405 * time.Millisecond), Hooks: []string{"netdev-ingress", "netdev-egress", "inet"}, Devices: []string{"eth0"}, DroppedIn: 12, DroppedOut: 1480,
+		Established: []evidence.Stood{{Flow: flow, Before: 51200, Since: 0}},
+		Disturbed:   []evidence.Disturbance{{At: in(2 * time.Second), Code: evidence.LabelBack, Text: "labels that were stripped are on the pod again: app=" + hostile, By: "meddler"}},
+		Cut: &evidence.CutReport{Reasserted: 3, Reopened: 9 * time.Millisecond, Installed: in(405 * time.Millisecond), Hooks: []string{"netdev-ingress", "netdev-egress", "inet"}, Devices: []string{"eth0"}, DroppedIn: 12, DroppedOut: 1480,
 			Holes:    []evidence.Hole{{Peer: netip.MustParseAddr("10.0.1.1"), Port: 8080, Why: "CNI host address, liveness probe", PacketsIn: 42, BytesIn: 3120, PacketsOu: 40, BytesOut: 5100}},
 			Attempts: []evidence.Attempt{{Proto: 6, Addr: netip.MustParseAddr("203.0.113.9"), Port: 443, Packets: 37}, {Proto: 17, Addr: netip.MustParseAddr("10.96.0.10"), Port: 53, Packets: 9}}},
 	}

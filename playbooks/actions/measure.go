@@ -51,8 +51,9 @@ func (m measuring) Run(ctx context.Context, _ evidence.Target, _ evidence.Sink) 
 	if restarted, live := m.site.Restarts(ctx); live == nil {
 		m.site.Watch.Restarted(restarted)
 	}
+	disturbed := m.site.Disturbed(ctx)
 	v := m.site.Watch.Judge(m.site.Now())
-	note := m.site.Journal.Measured(ctx, v, insideErr, outsideErr, err)
+	note := m.site.Journal.Measured(ctx, v, insideErr, outsideErr, err, disturbed)
 	return playbooks.Outcome{Summary: "verdict " + string(v.State)}, errors.Join(err, note)
 }
 
