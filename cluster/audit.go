@@ -56,6 +56,9 @@ func (a *auditor) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err == nil && a.clock != nil {
 		a.clock.saw(sent, time.Now(), resp.Header.Get("Date"))
 	}
+	if err == nil {
+		warned(r.Context(), resp.Header)
+	}
 	return resp, err
 }
 

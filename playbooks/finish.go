@@ -46,7 +46,7 @@ func (s *session) endHands(ctx context.Context) error {
 // tags writes what the bundle says of itself, and the report from the bundle's files.
 func (s *session) tags(ctx context.Context, m described) error {
 	// How a hand is started shows only when admission was asked: custody has it.
-	changes := slices.DeleteFunc(slices.Clone(s.look.Changes), func(c evidence.Change) bool { return c.Layer == "hand" })
+	changes := slices.DeleteFunc(slices.Clone(s.look.Changes), func(c evidence.Change) bool { return c.Layer == "hand" || c.Layer == "probe" })
 	planned := evidence.Planned{Playbook: s.order.Plan.Name, Steps: s.look.Steps, Layers: s.look.Want.Layers, Changes: changes}
 	files := map[string]any{
 		evidence.EvidenceJSON: m.meta, evidence.CompletenessJSON: m.completeness, evidence.SceneJSON: s.look.Scene,

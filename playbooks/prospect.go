@@ -34,13 +34,6 @@ type Prospect struct {
 	Needs    Needs              `json:"-"`
 }
 
-// Answer is what admission said of one change that was tried with dryRun=All.
-type Answer struct {
-	Change string `json:"change"`
-	OK     bool   `json:"ok"`
-	Text   string `json:"text,omitempty"`
-}
-
 // ChangesOf are the changes of one layer, in order.
 func (p Prospect) ChangesOf(layer string) []evidence.Change {
 	var out []evidence.Change
@@ -95,8 +88,8 @@ func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
 	if len(p.Needs.Layers) == 0 {
 		p.Forecast = evidence.Forecast{Target: o.Target}
 	}
-	if p.Needs.Hand {
-		p.Changes = append(p.Changes, handChanges(o)...)
+	if p.Changes, err = e.footholds(o, p.Needs, missing); err != nil {
+		return p, err
 	}
 	for _, name := range p.Want.Layers {
 		if slices.Contains(p.Forecast.Refused, name) || layers[name] == nil {
@@ -115,49 +108,6 @@ func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
 	}
 	err = e.lookRevoke(ctx, o, &p)
 	return p, err
-}
-
-// handChanges name the footholds, for the plan; the hand's own start makes the exact
-// change, once admission has said which profile it takes.
-func handChanges(o Order) []evidence.Change {
-	var out []evidence.Change
-	for i, c := range o.Pod.Spec.Containers {
-		if i > 0 && sharesPIDs(o.Pod) {
-			break
-		}
-		out = append(out, evidence.Change{
-			ID: "hand/" + c.Name, Layer: "hand", Op: evidence.OpInject,
-			Object: evidence.Object{APIVersion: "v1", Kind: "Pod", Namespace: o.Target.Namespace, Name: o.Target.Pod, UID: o.Target.UID},
-			Why:    "start irkit's hand beside container " + c.Name, Irreversible: "an ephemeral container stays in the pod's specification",
-		})
-	}
-	return out
-}
-
-// Try has the API server check every change with dryRun=All, admission included.
-func (e *Engine) Try(ctx context.Context, o Order, p Prospect) []Answer {
-	var out []Answer
-	add := func(c string, err error) {
-		a := Answer{Change: c, OK: err == nil}
-		if err != nil {
-			a.Text = err.Error()
-		}
-		out = append(out, a)
-	}
-	for _, c := range p.ChangesOf("hand") {
-		choice, err := debugger.Choose(ctx, debugger.Options{Host: e.host(o, Key{}, nobody{}), Target: o.Target, Container: c.ID[len("hand/"):]})
-		add(c.ID, err)
-		if err == nil {
-			out[len(out)-1].Text = "profile " + string(choice.Profile)
-		}
-	}
-	layers := e.layers(nil, p.Want, nil)
-	for _, c := range p.Changes {
-		if dry, ok := layers[c.Layer].(quarantine.DryRunner); ok {
-			add(c.ID, dry.ApplyDry(ctx, c))
-		}
-	}
-	return out
 }
 
 // layers are all layers by name. hands is nil while only Prepare is called.
