@@ -17,7 +17,7 @@ const description = `irkit contains a suspect pod, proves that it is contained, 
 and seals the evidence so that anybody can verify it without irkit.
 
    irkit contain web-0 -n prod          shows the plan, asks, and acts
-   irkit contain web-0 -n prod --dry-run=client
+   irkit plan web-0 -n prod             what it would write, field by field
    irkit status                         what is open, measured anew
    irkit verify BUNDLE                  whole, and by whom?
    irkit release web-0 -n prod --to-service`
@@ -50,7 +50,7 @@ func (d *door) app() *cli.App {
 			return cli.ShowAppHelp(c)
 		},
 		Commands: []*cli.Command{
-			d.contain(), d.collect(), d.runPlaybook(), d.release(), d.status(), d.revoke(),
+			d.plan(), d.contain(), d.collect(), d.runPlaybook(), d.release(), d.status(), d.revoke(),
 			d.upload(), d.verify(), d.report(),
 			d.doctor(), d.rbac(), d.agent(), d.versionCommand(),
 		},
@@ -87,7 +87,7 @@ func finish(under string, c *cli.Command) {
 
 // oneOf refuses a value that a flag does not have. An unset flag has its default.
 func oneOf(c *cli.Context) error {
-	for flag, values := range map[string][]string{"output": {"text", "json"}, "dry-run": {"none", "client", "server"}} {
+	for flag, values := range map[string][]string{"output": {"text", "json", "yaml"}, "dry-run": {"none", "client", "server"}} {
 		if v := c.String(flag); v != "" && !slices.Contains(values, v) {
 			return usagef("irkit "+c.Command.Name+" --help lists the flags", fmt.Errorf("--%s %s: want %s", flag, v, either(values)))
 		}

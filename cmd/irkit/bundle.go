@@ -102,8 +102,9 @@ func (d *door) upload() *cli.Command {
 			if err != nil {
 				return outcome{statusPartial, fmt.Errorf("not stored: %w", err)}
 			}
-			if c.String("output") == "json" {
-				return d.json(map[string]string{"receipt": receipt})
+			if asData(c) {
+				_, err := d.data(c, map[string]string{"receipt": receipt})
+				return err
 			}
 			fmt.Fprintln(d.stdout, receipt)
 			return nil

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -140,9 +139,10 @@ func (d *door) compile(c *cli.Context, shipped string) (*playbooks.Plan, error) 
 // show prints the plan: to stdout when it is what was asked for, else to stderr.
 func (d *door) show(c *cli.Context, conn *cluster.Conn, look playbooks.Prospect) error {
 	dry := c.String("dry-run") != "none"
-	if c.String("output") == "json" {
+	if asData(c) {
 		if dry {
-			return d.json(look)
+			_, err := d.data(c, look)
+			return err
 		}
 		return nil
 	}
@@ -152,13 +152,11 @@ func (d *door) show(c *cli.Context, conn *cluster.Conn, look playbooks.Prospect)
 	}
 	width, _ := terminal(stream)
 	printPlan(w, width, conn, look)
+	if dry {
+		printDiffs(w, width, d.painted(stream), look.Changes)
+		fmt.Fprintln(w)
+	}
 	return nil
-}
-
-func (d *door) json(v any) error {
-	e := json.NewEncoder(d.stdout)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }
 
 // confirm asks, unless --yes says it already. Without a terminal the order is refused.

@@ -27,8 +27,8 @@ func (d *door) doctor() *cli.Command {
 		Flags:       flags([]cli.Flag{outputFlag()}, clusterFlags(), keyFlag()),
 		Action: func(c *cli.Context) error {
 			checks := d.examine(c)
-			if c.String("output") == "json" {
-				if err := d.json(checks); err != nil {
+			if asData(c) {
+				if _, err := d.data(c, checks); err != nil {
 					return err
 				}
 			} else {

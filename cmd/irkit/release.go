@@ -105,9 +105,10 @@ func (d *door) mayRelease(c *cli.Context, e *playbooks.Engine, p playbooks.Parol
 
 func (d *door) showParole(c *cli.Context, p playbooks.Parole) error {
 	dry := c.String("dry-run") != "none"
-	if c.String("output") == "json" {
+	if asData(c) {
 		if dry || p.Note != nil && !c.Bool("force") {
-			return d.json(p)
+			_, err := d.data(c, p)
+			return err
 		}
 		return nil
 	}
@@ -153,8 +154,8 @@ func (d *door) tellRelease(c *cli.Context, r playbooks.ReleaseResult, err error)
 	if err != nil {
 		return d.ended(err)
 	}
-	if c.String("output") == "json" {
-		if err := d.json(r); err != nil {
+	if asData(c) {
+		if _, err := d.data(c, r); err != nil {
 			return err
 		}
 	} else {

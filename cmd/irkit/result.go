@@ -25,8 +25,8 @@ func (d *door) tellResult(c *cli.Context, r playbooks.Result, err error) error {
 		}
 		return d.ended(err)
 	}
-	if c.String("output") == "json" {
-		if err := d.json(r); err != nil {
+	if asData(c) {
+		if _, err := d.data(c, r); err != nil {
 			return err
 		}
 	} else {

@@ -75,8 +75,9 @@ func (d *door) tellStatus(c *cli.Context) error {
 }
 
 func (d *door) printStandings(c *cli.Context, all []playbooks.Standing) error {
-	if c.String("output") == "json" {
-		return d.json(all)
+	if asData(c) {
+		_, err := d.data(c, all)
+		return err
 	}
 	if len(all) == 0 {
 		fmt.Fprintln(d.stdout, "no open case")

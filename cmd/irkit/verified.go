@@ -10,8 +10,8 @@ import (
 
 // tellVerified prints the two answers, and every mismatch.
 func (d *door) tellVerified(c *cli.Context, r verify.Result) error {
-	if c.String("output") == "json" {
-		if err := d.json(r); err != nil {
+	if asData(c) {
+		if _, err := d.data(c, r); err != nil {
 			return err
 		}
 	} else {

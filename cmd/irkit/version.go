@@ -26,8 +26,9 @@ func (d *door) versionCommand() *cli.Command {
 					v["agent_"+arch] = "sha256:" + hex.EncodeToString(sum[:])
 				}
 			}
-			if c.String("output") == "json" {
-				return d.json(v)
+			if asData(c) {
+				_, err := d.data(c, v)
+				return err
 			}
 			for _, k := range []string{"version", "commit", "go", "sha256", "agent_amd64", "agent_arm64"} {
 				fmt.Fprintf(d.stdout, "%-12s %s\n", k, v[k])
