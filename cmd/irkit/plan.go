@@ -117,6 +117,11 @@ func printWayBack(w io.Writer, width int, p playbooks.Prospect) {
 		return
 	}
 	t := p.Forecast.Target
+	if p.Playbook == "revoke" {
+		fmt.Fprintf(w, "\ntaken back by\n")
+		table(w, width, [][]string{{"--undo", "irkit revoke " + quote(t.Pod) + " -n " + quote(t.Namespace) + " --undo: what does not stay for ever"}})
+		return
+	}
 	back := "irkit release " + quote(t.Pod) + " -n " + quote(t.Namespace) + " --case " + p.Case
 	fmt.Fprintf(w, "\ntaken back by\n")
 	table(w, width, [][]string{
