@@ -18,19 +18,23 @@ import (
 const ownNamespace = "e2e"
 
 // own makes a pod of the test's own, waits until it is ready, and deletes it at the end.
-func own(t *testing.T, c kubernetes.Interface, name string, container corev1.Container) *corev1.Pod {
+func own(t *testing.T, c kubernetes.Interface, name string, container corev1.Container, edits ...func(*corev1.Pod)) *corev1.Pod {
 	t.Helper()
 	uncordon(t, c)
 	soon := int64(1)
 	no := false
 	container.Name, container.ImagePullPolicy = "app", corev1.PullNever
 	pods := c.CoreV1().Pods(ownNamespace)
-	p, err := pods.Create(t.Context(), &corev1.Pod{
+	made := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-", Labels: map[string]string{"app": name}},
 		Spec: corev1.PodSpec{
 			TerminationGracePeriodSeconds: &soon, AutomountServiceAccountToken: &no, Containers: []corev1.Container{container},
 		},
-	}, metav1.CreateOptions{})
+	}
+	for _, edit := range edits {
+		edit(made)
+	}
+	p, err := pods.Create(t.Context(), made, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
