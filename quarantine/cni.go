@@ -156,18 +156,12 @@ func (y *surveyor) groups(ctx context.Context) error {
 	for _, g := range l.Groups {
 		y.apis = append(y.apis, g.Name)
 	}
-	if slices.Contains(y.apis, "kyverno.io") {
-		return y.cleanup(ctx)
-	}
-	return nil
+	return y.beyond(ctx)
 }
 
 // cleanup finds Kyverno policies that delete pods; the published sample deletes pods
 // without owner every five minutes.
 func (y *surveyor) cleanup(ctx context.Context) error {
-	if y.conn.Dynamic == nil {
-		return nil
-	}
 	gvr := schema.GroupVersionResource{Group: "kyverno.io", Version: "v2", Resource: "clustercleanuppolicies"}
 	l, err := y.conn.Dynamic.Resource(gvr).List(ctx, metav1.ListOptions{})
 	if apierrors.IsNotFound(err) {

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/quarantine/reach"
 )
 
 // network looks at what the policy will leave open, and at whether it is enforced.
@@ -15,12 +16,16 @@ func (f *forecaster) network() {
 	if _, why := unsuited(f.s, LayerNetpol); why != "" || !f.w.wants(LayerNetpol) {
 		return
 	}
-	for _, r := range f.residuals() {
-		text := fmt.Sprintf("policy %s still lets through: %s; policies only add, so that ours does not take it away", r.Policy, r.Text)
+	for _, r := range f.s.residuals(f.w, FutureLabels(f.s, f.w)) {
+		text := fmt.Sprintf("policy %s still lets through: %s (%s); policies only add, so that ours does not take it away", r.Policy, r.Text, r.Rule)
 		code := "residual-allow"
-		if r.Starts {
+		switch {
+		case r.Starts:
 			code = "policy-starts-to-match"
-			text = fmt.Sprintf("policy %s does not select the pod now but will, once its labels are gone, and then lets through: %s", r.Policy, r.Text)
+			text = fmt.Sprintf("policy %s does not select the pod now but will, once its labels are gone, and then lets through: %s (%s)", r.Policy, r.Text, r.Rule)
+		case r.Unsure != "":
+			code = "residual-undecided"
+			text = fmt.Sprintf("policy %s may still let through: %s (%s); %s", r.Policy, r.Text, r.Rule, r.Unsure)
 		}
 		f.add(evidence.Warning, code, LayerNetpol, r.Policy, text)
 	}
@@ -46,10 +51,6 @@ func (f *forecaster) network() {
 	} else if f.s.CNI.Name == "cilium" {
 		f.add(evidence.Note, "label-is-slow", LayerNetpol, "", "Cilium took 6 to 35 s to act on a new label where that was measured; until then only the cut holds")
 	}
-}
-
-func (f *forecaster) residuals() []Residual {
-	return Residuals(f.s.Policies, f.s.Target.Namespace, f.w.Case, f.s.Pod.Labels, FutureLabels(f.s, f.w))
 }
 
 // probes looks at the kubelet's probes: what keeps the evidence alive, and for how long.
@@ -125,7 +126,7 @@ func (f *forecaster) service() {
 	f.handMade()
 	for i := range f.s.Budgets {
 		b := &f.s.Budgets[i]
-		if b.Spec.Selector == nil || !selects(b.Spec.Selector, now) || selects(b.Spec.Selector, future) {
+		if b.Spec.Selector == nil || !reach.Selects(b.Spec.Selector, now) || reach.Selects(b.Spec.Selector, future) {
 			continue
 		}
 		sev, more := evidence.Note, ""

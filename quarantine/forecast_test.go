@@ -14,6 +14,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/yaml"
 
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/quarantine"
@@ -234,4 +235,14 @@ func TestTheSceneHoldsNoSecretValue(t *testing.T) {
 	if !strings.Contains(string(b), "DB_PASSWORD") {
 		t.Error("the control, the name, is not there")
 	}
+}
+
+// policy is a NetworkPolicy of namespace prod with this specification.
+func policy(t testing.TB, spec string) networkingv1.NetworkPolicy {
+	t.Helper()
+	p := networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "prod"}}
+	if err := yaml.UnmarshalStrict([]byte(spec), &p.Spec); err != nil {
+		t.Fatalf("%s: %v", spec, err)
+	}
+	return p
 }

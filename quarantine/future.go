@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/quarantine/reach"
 )
 
 // caseForm keeps a case usable as a label's value and in names of objects.
@@ -174,6 +175,29 @@ func identityLabels(all map[string]string) map[string]string {
 }
 
 // ours reports a policy that this case made.
-func ours(p *networkingv1.NetworkPolicy, caseID string) bool {
-	return caseID != "" && p.Labels[evidence.LabelCase] == caseID && strings.HasPrefix(p.Name, policyPrefix)
+func ours(p *networkingv1.NetworkPolicy, caseID string) bool { return made(p.Name, p.Labels, caseID) }
+
+func made(name string, marks map[string]string, caseID string) bool {
+	return caseID != "" && marks[evidence.LabelCase] == caseID && strings.HasPrefix(name, policyPrefix)
+}
+
+// policies are all that could decide, but for what the case itself made: those stood
+// before it, also where the scene was surveyed again later.
+func (s Scene) policies(caseID string) reach.Policies {
+	return reach.Policies{
+		Network: slices.DeleteFunc(slices.Clone(s.Policies), func(p networkingv1.NetworkPolicy) bool { return ours(&p, caseID) }),
+		Foreign: slices.DeleteFunc(slices.Clone(s.Foreign), func(f reach.Foreign) bool { return made(f.Name, f.Labels, caseID) }),
+	}
+}
+
+// end is the target as policies see it.
+func (s Scene) end() reach.PodEnd {
+	return reach.PodEnd{Namespace: s.Target.Namespace, NamespaceLabels: s.Namespace.Labels, Labels: s.Pod.Labels,
+		Ports: ports(&s.Pod.Spec), ServiceAccount: s.Pod.Spec.ServiceAccountName}
+}
+
+// residuals are the rules of others that let something through when the target has these
+// labels.
+func (s Scene) residuals(w Want, future map[string]string) []reach.Residual {
+	return s.policies(w.Case).Residuals(s.end(), future)
 }

@@ -193,9 +193,13 @@ func (j *judge) residualText(d networkingv1.PolicyType, w Want) []string {
 	if j.m.Labels != nil { // what it really carries now: someone may have put some back
 		labels = j.m.Labels
 	}
-	for _, r := range Residuals(j.m.Scene.Policies, j.m.Scene.Target.Namespace, w.Case, j.m.Scene.Pod.Labels, labels) {
-		if r.Direction == d {
-			out = append(out, fmt.Sprintf("policy %s still lets through %s", r.Policy, r.Text))
+	for _, r := range j.m.Scene.residuals(w, labels) {
+		switch {
+		case r.Direction != d:
+		case r.Unsure != "":
+			out = append(out, fmt.Sprintf("policy %s may still let through %s (%s): %s", r.Policy, r.Text, r.Rule, r.Unsure))
+		default:
+			out = append(out, fmt.Sprintf("policy %s still lets through %s (%s)", r.Policy, r.Text, r.Rule))
 		}
 	}
 	return out

@@ -11,6 +11,7 @@ import (
 
 	"irkit.dev/irkit/cluster"
 	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/quarantine/reach"
 )
 
 // tally is what the tries of one direction say of what counts.
@@ -118,10 +119,10 @@ func (j *judge) listened(out map[evidence.Probe]evidence.ProbeResult) {
 // couldBeReached asks the policies, as they stood before, about the probe pod.
 func (j *judge) couldBeReached(port uint16) bool {
 	s := j.m.Scene
-	self := Endpoint{Pod: &PodEnd{Namespace: s.Target.Namespace, NamespaceLabels: s.Namespace.Labels, Labels: s.Pod.Labels, Ports: ports(&s.Pod.Spec)}}
-	probe := Endpoint{Pod: &PodEnd{Namespace: cluster.SystemNamespace, NamespaceLabels: map[string]string{corev1.LabelMetadataName: cluster.SystemNamespace}}}
-	ok, _ := Allowed(j.others(), self, Flow{Direction: networkingv1.PolicyTypeIngress, Peer: probe, Protocol: corev1.ProtocolTCP, Port: port})
-	return ok
+	self := s.end()
+	probe := reach.Endpoint{Pod: &reach.PodEnd{Namespace: cluster.SystemNamespace, NamespaceLabels: map[string]string{corev1.LabelMetadataName: cluster.SystemNamespace}}}
+	ok, _ := s.policies(j.m.Case).Decide(reach.Endpoint{Pod: &self}, reach.Flow{Direction: networkingv1.PolicyTypeIngress, Peer: probe, Protocol: corev1.ProtocolTCP, Port: port})
+	return ok == reach.Yes
 }
 
 // heldBefore: a layer stood before the first of these tries; with no try, before any. A
@@ -137,32 +138,26 @@ func (j *judge) heldBefore(tries []evidence.ProbeResult) bool {
 	return slices.ContainsFunc(j.m.Applied, func(a Applied) bool {
 		return a.Error == "" && (a.Layer == LayerNetpol || a.Layer == LayerLabel || a.Layer == LayerNetns) && (first.IsZero() || a.At.Before(first))
 	}) || slices.ContainsFunc(j.m.Scene.Policies, func(p networkingv1.NetworkPolicy) bool {
-		return ours(&p, j.m.Case) && selects(&p.Spec.PodSelector, j.m.Scene.Pod.Labels)
+		return ours(&p, j.m.Case) && reach.Selects(&p.Spec.PodSelector, j.m.Scene.Pod.Labels)
 	})
-}
-
-// others are the policies that are not this case's own: what stood before it, also where
-// the scene was surveyed again later.
-func (j *judge) others() []networkingv1.NetworkPolicy {
-	return slices.DeleteFunc(slices.Clone(j.m.Scene.Policies), func(p networkingv1.NetworkPolicy) bool { return ours(&p, j.m.Case) })
 }
 
 // couldReach asks the policies as they stood before.
 func (j *judge) couldReach(p evidence.Probe) bool {
 	s := j.m.Scene
-	self := Endpoint{Pod: &PodEnd{Namespace: s.Target.Namespace, NamespaceLabels: s.Namespace.Labels, Labels: s.Pod.Labels, Ports: ports(&s.Pod.Spec)}}
-	peer := Endpoint{IP: p.Addr.Addr()}
+	self := s.end()
+	peer := reach.Endpoint{IP: p.Addr.Addr()}
 	for _, o := range s.Siblings {
 		if slices.Contains(o.IPs, p.Addr.Addr()) {
-			peer.Pod = &PodEnd{Namespace: s.Target.Namespace, NamespaceLabels: s.Namespace.Labels, Labels: o.Labels, Ports: o.Ports}
+			peer.Pod = &reach.PodEnd{Namespace: s.Target.Namespace, NamespaceLabels: s.Namespace.Labels, Labels: o.Labels, Ports: o.Ports}
 		}
 	}
 	proto := corev1.ProtocolTCP
 	if p.Proto == "udp" {
 		proto = corev1.ProtocolUDP
 	}
-	ok, _ := Allowed(j.others(), self, Flow{Direction: networkingv1.PolicyTypeEgress, Peer: peer, Protocol: proto, Port: p.Addr.Port()})
-	return ok
+	ok, _ := s.policies(j.m.Case).Decide(reach.Endpoint{Pod: &self}, reach.Flow{Direction: networkingv1.PolicyTypeEgress, Peer: peer, Protocol: proto, Port: p.Addr.Port()})
+	return ok == reach.Yes
 }
 
 // state turns a tally into words.

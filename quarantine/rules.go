@@ -1,6 +1,9 @@
 package quarantine
 
-import "irkit.dev/irkit/evidence"
+import (
+	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/quarantine/reach"
+)
 
 // SurveyRules are the permissions that Survey uses.
 func SurveyRules() []evidence.Rule {
@@ -27,6 +30,13 @@ func SurveyRules() []evidence.Rule {
 		rule("rbac.authorization.k8s.io", "clusterrolebindings", "see what the target's service account may do", all, false, "list"),
 		rule("rbac.authorization.k8s.io", "clusterroles", "see what the target's service account may do", all, false, "list"),
 		rule("authorization.k8s.io", "subjectaccessreviews", "ask what the target's service account may do, webhooks included", all, false, "create"),
+	}
+	for _, r := range reach.Resources() {
+		scope := all
+		if r.Namespaced {
+			scope = in
+		}
+		out = append(out, rule(r.Group, r.Resource, "see which policies of the network plugin let traffic through", scope, false, "list"))
 	}
 	for _, k := range ownerKinds() {
 		out = append(out, rule(k.group, k.resource, "read the target's owner", in, false, "get"))

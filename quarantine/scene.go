@@ -1,7 +1,6 @@
 package quarantine
 
 import (
-	"encoding/json"
 	"net/netip"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 
 	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/quarantine/reach"
 )
 
 // Scene is what stood around the target when it was surveyed: enough to forecast, to
@@ -40,7 +40,7 @@ type Scene struct {
 	Quarantine *Held            `json:"quarantine,omitempty"` // what irkit left on the target
 	Reapers    []string         `json:"reapers,omitempty"`    // what deletes pods without owner
 	// Foreign are the policies of other kinds than NetworkPolicy that could decide here.
-	Foreign  []ForeignPolicy `json:"foreign_policies,omitempty"`
+	Foreign  []reach.Foreign `json:"foreign_policies,omitempty"`
 	Identity *Identity       `json:"identity,omitempty"` // what the target's service account is; nil: not surveyed
 	Gaps     []Gap           `json:"gaps,omitempty"`
 }
@@ -129,10 +129,4 @@ type Held struct {
 type Gap struct {
 	What string `json:"what"`
 	Why  string `json:"why"`
-}
-
-// ForeignPolicy is a policy of Cilium, Calico or the network-policy-api group, as stored.
-type ForeignPolicy struct {
-	evidence.Object
-	Spec json.RawMessage `json:"spec"` // Cilium's `specs` too, as a list
 }

@@ -17,6 +17,7 @@ import (
 
 	"irkit.dev/irkit/cluster"
 	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/quarantine/reach"
 )
 
 // page is how many objects one LIST asks for.
@@ -252,6 +253,7 @@ func (y *surveyor) settle() {
 	if s.Pod.Annotations["janitor/ttl"] != "" || s.Pod.Annotations["janitor/expires"] != "" {
 		s.Reapers = append(s.Reapers, "kube-janitor, by an annotation on the pod")
 	}
+	slices.SortFunc(s.Foreign, func(a, b reach.Foreign) int { return strings.Compare(a.Title(), b.Title()) })
 	sort.Slice(s.Siblings, func(i, j int) bool { return s.Siblings[i].Name < s.Siblings[j].Name })
 	slices.SortFunc(s.Gaps, func(a, b Gap) int { return strings.Compare(a.What, b.What) })
 	slices.Sort(s.Reapers)

@@ -102,7 +102,7 @@ func TestTheCNIIsToldByItsSigns(t *testing.T) {
 				d.Resources = append(d.Resources, &metav1.APIResourceList{GroupVersion: g + "/v1"})
 			}
 			if c.node {
-				conn.Dynamic = dynamicfake.NewSimpleDynamicClient(runtime.NewScheme(), ciliumNode)
+				conn.Dynamic = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), lists(), ciliumNode)
 			}
 			s, err := quarantine.Survey(t.Context(), conn, target())
 			if err != nil {

@@ -23,6 +23,7 @@ import (
 	"irkit.dev/irkit/cluster"
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/quarantine"
+	"irkit.dev/irkit/quarantine/reach"
 )
 
 const podUID = "0f1e2d3c-0000-4000-8000-000000000001"
@@ -108,11 +109,17 @@ func world(t *testing.T, objs ...runtime.Object) (*cluster.Conn, *fake.Clientset
 	client.PrependReactor("create", "subjectaccessreviews", func(ktesting.Action) (bool, runtime.Object, error) {
 		return true, &authz.SubjectAccessReview{}, nil // no
 	})
-	cilium := map[schema.GroupVersionResource]string{
-		{Group: "cilium.io", Version: "v2", Resource: "ciliumnodes"}: "CiliumNodeList",
-	}
-	dyn := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), cilium)
+	dyn := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), lists())
 	return &cluster.Conn{Client: client, Dynamic: dyn, Cluster: "https://fake", Namespace: "prod"}, client
+}
+
+// lists are the kinds of lists that the survey may ask for beyond Kubernetes' own.
+func lists() map[schema.GroupVersionResource]string {
+	out := map[schema.GroupVersionResource]string{{Group: "cilium.io", Version: "v2", Resource: "ciliumnodes"}: "CiliumNodeList"}
+	for _, r := range reach.Resources() {
+		out[r.GroupVersionResource] = r.Kind + "List"
+	}
+	return out
 }
 
 // scene surveys a world with one target.

@@ -1,4 +1,4 @@
-package quarantine_test
+package reach_test
 
 import (
 	"math/rand/v2"
@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"irkit.dev/irkit/quarantine"
+	"irkit.dev/irkit/quarantine/reach"
 )
 
 // The reference below is written from the text of k8s.io/api/networking/v1, types.go, and
@@ -36,7 +36,7 @@ func refSelects(s *metav1.LabelSelector, have map[string]string) bool {
 	return true
 }
 
-func refAllowed(ps []networkingv1.NetworkPolicy, s quarantine.Endpoint, f quarantine.Flow) bool {
+func refAllowed(ps []networkingv1.NetworkPolicy, s reach.Endpoint, f reach.Flow) bool {
 	if f.Peer.IP == s.IP {
 		return true
 	}
@@ -85,7 +85,7 @@ func refAllowed(ps []networkingv1.NetworkPolicy, s quarantine.Endpoint, f quaran
 	return !isolated
 }
 
-func refPeer(x networkingv1.NetworkPolicyPeer, ns string, e quarantine.Endpoint) bool {
+func refPeer(x networkingv1.NetworkPolicyPeer, ns string, e reach.Endpoint) bool {
 	switch {
 	case x.IPBlock != nil:
 		hit := netip.MustParsePrefix(x.IPBlock.CIDR).Contains(e.IP)
@@ -105,7 +105,7 @@ func refPeer(x networkingv1.NetworkPolicyPeer, ns string, e quarantine.Endpoint)
 	return false
 }
 
-func refPort(x networkingv1.NetworkPolicyPort, dest *quarantine.PodEnd, f quarantine.Flow) bool {
+func refPort(x networkingv1.NetworkPolicyPort, dest *reach.PodEnd, f reach.Flow) bool {
 	proto := corev1.ProtocolTCP
 	if x.Protocol != nil {
 		proto = *x.Protocol
@@ -229,16 +229,16 @@ func (g gen) policies() (ps []networkingv1.NetworkPolicy) {
 	return ps
 }
 
-func (g gen) end(ns, ip string) quarantine.Endpoint {
-	return quarantine.Endpoint{IP: netip.MustParseAddr(ip), Pod: &quarantine.PodEnd{Namespace: ns, NamespaceLabels: g.labels(), Labels: g.labels(),
+func (g gen) end(ns, ip string) reach.Endpoint {
+	return reach.Endpoint{IP: netip.MustParseAddr(ip), Pod: &reach.PodEnd{Namespace: ns, NamespaceLabels: g.labels(), Labels: g.labels(),
 		Ports: []corev1.ContainerPort{{Name: "x", ContainerPort: pick(g, int32(1), 2)}, {Name: "y", ContainerPort: 3, Protocol: corev1.ProtocolUDP}}}}
 }
 
-func (g gen) flow() quarantine.Flow {
-	f := quarantine.Flow{Direction: pick(g, in, out), Protocol: pick(g, corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP), Port: pick(g, uint16(1), 2, 3)}
+func (g gen) flow() reach.Flow {
+	f := reach.Flow{Direction: pick(g, in, out), Protocol: pick(g, corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP), Port: pick(g, uint16(1), 2, 3)}
 	switch g.IntN(4) {
 	case 0:
-		f.Peer = quarantine.Endpoint{IP: netip.MustParseAddr(pick(g, "198.51.100.5", "10.0.0.8", "2001:db8::1", "10.0.0.7"))}
+		f.Peer = reach.Endpoint{IP: netip.MustParseAddr(pick(g, "198.51.100.5", "10.0.0.8", "2001:db8::1", "10.0.0.7"))}
 	case 1:
 		f.Peer = g.end("other", "10.0.1.9")
 	default:
@@ -250,18 +250,18 @@ func (g gen) flow() quarantine.Flow {
 func differ(t *testing.T, seed uint64) {
 	g := gen{rand.New(rand.NewPCG(seed, 2))}
 	ps, s, f := g.policies(), g.end("prod", "10.0.0.7"), g.flow()
-	got, by := quarantine.Allowed(ps, s, f)
+	got, by := reach.Allowed(ps, s, f)
 	if want := refAllowed(ps, s, f); got != want {
 		t.Fatalf("seed %d: allowed %v by %v, the reference says %v\npolicies %+v\nsubject %+v\nflow %+v", seed, got, by, want, ps, s.Pod, f)
 	}
 	// What the residuals leave out is what nothing lets through: no residual in a direction
 	// in which a policy isolates means that no peer at all may pass.
-	rest := quarantine.Residuals(ps, "prod", "c", s.Pod.Labels, s.Pod.Labels)
+	rest := reach.Policies{Network: ps}.Residuals(*s.Pod, s.Pod.Labels)
 	deny := networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "irkit-quarantine-c", Namespace: "prod", Labels: map[string]string{"irkit.dev/case": "c"}},
 		Spec: networkingv1.NetworkPolicySpec{PolicyTypes: []networkingv1.PolicyType{in, out}}}
-	ok, _ := quarantine.Allowed(append(ps, deny), s, f)
+	ok, _ := reach.Allowed(append(ps, deny), s, f)
 	word := map[networkingv1.PolicyType]string{in: "ingress", out: "egress"}[f.Direction]
-	named := slices.ContainsFunc(rest, func(r quarantine.Residual) bool { return strings.HasPrefix(r.Text, word) })
+	named := slices.ContainsFunc(rest, func(r reach.Residual) bool { return strings.HasPrefix(r.Text, word) })
 	if ok && !named && f.Peer.IP != s.IP {
 		t.Fatalf("seed %d: %s passes next to our deny, and no residual names it", seed, word)
 	}

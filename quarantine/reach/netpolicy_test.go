@@ -1,4 +1,4 @@
-package quarantine_test
+package reach_test
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
-	"irkit.dev/irkit/quarantine"
+	"irkit.dev/irkit/quarantine/reach"
 )
 
 const (
@@ -28,18 +28,18 @@ func policy(t testing.TB, spec string) networkingv1.NetworkPolicy {
 }
 
 // self is the subject of every row: app=web in prod, 10.0.0.7, http 8080 and metrics 9090/UDP.
-func self() quarantine.Endpoint {
-	return quarantine.Endpoint{IP: netip.MustParseAddr("10.0.0.7"), Pod: &quarantine.PodEnd{
+func self() reach.Endpoint {
+	return reach.Endpoint{IP: netip.MustParseAddr("10.0.0.7"), Pod: &reach.PodEnd{
 		Namespace: "prod", NamespaceLabels: map[string]string{"env": "prod"}, Labels: map[string]string{"app": "web", "tier": "front"},
 		Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}, {Name: "metrics", ContainerPort: 9090, Protocol: corev1.ProtocolUDP}},
 	}}
 }
 
-func peers() map[string]quarantine.Endpoint {
-	return map[string]quarantine.Endpoint{
-		"db": {IP: netip.MustParseAddr("10.0.0.8"), Pod: &quarantine.PodEnd{Namespace: "prod", NamespaceLabels: map[string]string{"env": "prod"},
+func peers() map[string]reach.Endpoint {
+	return map[string]reach.Endpoint{
+		"db": {IP: netip.MustParseAddr("10.0.0.8"), Pod: &reach.PodEnd{Namespace: "prod", NamespaceLabels: map[string]string{"env": "prod"},
 			Labels: map[string]string{"app": "db"}, Ports: []corev1.ContainerPort{{Name: "sql", ContainerPort: 5432}}}},
-		"dns": {IP: netip.MustParseAddr("10.0.1.9"), Pod: &quarantine.PodEnd{Namespace: "kube-system", NamespaceLabels: map[string]string{"kubernetes.io/metadata.name": "kube-system"},
+		"dns": {IP: netip.MustParseAddr("10.0.1.9"), Pod: &reach.PodEnd{Namespace: "kube-system", NamespaceLabels: map[string]string{"kubernetes.io/metadata.name": "kube-system"},
 			Labels: map[string]string{"k8s-app": "kube-dns"}, Ports: []corev1.ContainerPort{{Name: "dns", ContainerPort: 53, Protocol: corev1.ProtocolUDP}}}},
 		"net":  {IP: netip.MustParseAddr("198.51.100.5")},
 		"net6": {IP: netip.MustParseAddr("2001:db8::5")},
@@ -125,14 +125,14 @@ func TestAllowed(t *testing.T) {
 				p.Name = fmt.Sprintf("p%d", i)
 				ps = append(ps, p)
 			}
-			got, by := quarantine.Allowed(ps, self(), quarantine.Flow{Direction: c.dir, Peer: peers()[c.peer], Protocol: c.proto, Port: c.port})
+			got, by := reach.Allowed(ps, self(), reach.Flow{Direction: c.dir, Peer: peers()[c.peer], Protocol: c.proto, Port: c.port})
 			if got != c.want {
 				t.Errorf("allowed %v by %v, want %v", got, by, c.want)
 			}
 			for i := range ps { // a policy of another namespace never counts
 				ps[i].Namespace = "elsewhere"
 			}
-			if got, _ := quarantine.Allowed(ps, self(), quarantine.Flow{Direction: c.dir, Peer: peers()[c.peer], Protocol: c.proto, Port: c.port}); !got {
+			if got, _ := reach.Allowed(ps, self(), reach.Flow{Direction: c.dir, Peer: peers()[c.peer], Protocol: c.proto, Port: c.port}); !got {
 				t.Error("policies of another namespace isolate the pod")
 			}
 		})
@@ -150,11 +150,11 @@ func TestResiduals(t *testing.T) {
 	for i, n := range []string{"dns", "starts", "stripped", "deny", "not-its-type"} {
 		ps[i].Name = n
 	}
-	got := quarantine.Residuals(ps, "prod", "c-1", map[string]string{"app": "web"}, map[string]string{"irkit.dev/quarantine": "c-1"})
-	if len(got) != 2 || got[0].Policy != "dns" || got[0].Starts || got[1].Policy != "starts" || !got[1].Starts {
+	got := reach.Policies{Network: ps}.Residuals(reach.PodEnd{Namespace: "prod", Labels: map[string]string{"app": "web"}}, map[string]string{"irkit.dev/quarantine": "c-1"})
+	if len(got) != 2 || got[0].Policy != "starts" || !got[0].Starts || got[1].Policy != "dns" || got[1].Starts {
 		t.Fatalf("%+v", got)
 	}
-	if want := "egress to any pod in namespaces with name=dns on UDP/53"; got[0].Text != want {
-		t.Errorf("%q, want %q", got[0].Text, want)
+	if want := "egress to any pod in namespaces with name=dns on UDP/53"; got[1].Text != want {
+		t.Errorf("%q, want %q", got[1].Text, want)
 	}
 }
