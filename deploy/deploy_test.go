@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"flag"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
 
+	"irkit.dev/irkit/agent/nodepod"
 	"irkit.dev/irkit/cluster"
 	"irkit.dev/irkit/deploy"
 	"irkit.dev/irkit/evidence"
@@ -74,6 +77,48 @@ func TestRolesGrantNoWildcardAndNothingThatRunsAsSomeoneElse(t *testing.T) {
 					t.Errorf("%s grants %q", r.Name, s)
 				}
 			}
+		}
+	}
+}
+
+// TestNodeNamespace: privileged pods may run, nothing reaches them, and the Role is what the
+// rules say.
+func TestNodeNamespace(t *testing.T) {
+	docs := strings.Split(string(deploy.Node()), "\n---\n")
+	var ns corev1.Namespace
+	var policy networkingv1.NetworkPolicy
+	var role, want rbacv1.Role
+	for i, into := range []any{&ns, &policy, nil, nil, &role} {
+		if into == nil {
+			continue
+		}
+		if err := yaml.UnmarshalStrict([]byte(docs[i]), into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ns.Name != cluster.NodeNamespace || ns.Labels["pod-security.kubernetes.io/enforce"] != "privileged" {
+		t.Errorf("namespace %s enforces %q", ns.Name, ns.Labels["pod-security.kubernetes.io/enforce"])
+	}
+	if policy.Namespace != ns.Name || len(policy.Spec.PodSelector.MatchLabels) > 0 || len(policy.Spec.PolicyTypes) != 2 || policy.Spec.Ingress != nil || policy.Spec.Egress != nil {
+		t.Errorf("policy %+v", policy)
+	}
+	made, err := cluster.YAML(cluster.RBAC(nodepod.Rules(), cluster.Grant{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.UnmarshalStrict(made, &want); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(role, want) {
+		t.Errorf("role %+v, the rules say %+v", role, want)
+	}
+}
+
+// TestNobodyIsRootOnTheNodesUnasked: what a responder holds by default makes no node pod.
+func TestNobodyIsRootOnTheNodesUnasked(t *testing.T) {
+	for _, r := range rules(t) {
+		if r.Scope == evidence.InNodes {
+			t.Errorf("the roles of every responder have %+v", r)
 		}
 	}
 }

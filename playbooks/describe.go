@@ -100,10 +100,14 @@ func (s *session) method() evidence.Method {
 	m := evidence.Method{Mode: "api", Footprint: s.site.Alterations()}
 	for _, h := range s.site.Hands.Started() {
 		info := h.Info()
-		if info.Beside == "" {
+		mode := "debugger"
+		switch {
+		case info.Profile == debugger.Node:
+			mode = "node"
+		case info.Beside == "":
 			continue
 		}
-		m.Mode, m.Image, m.Transport = "debugger", info.Image, string(h.Transport())
+		m.Mode, m.Image, m.Transport = mode, info.Image, string(h.Transport())
 		if m.Profile == "" {
 			m.Profile = string(info.Profile)
 		}

@@ -10,11 +10,13 @@ import (
 
 	"irkit.dev/irkit/agent"
 	"irkit.dev/irkit/agent/debugger"
+	"irkit.dev/irkit/agent/nodepod"
 	"irkit.dev/irkit/evidence"
 )
 
 // Hands are the footholds of one session: one beside each regular container, or one
-// for all where the pod shares its PID namespace, and the probe pod. Each is started
+// for all where the pod shares its PID namespace or where it is a node pod, and the probe
+// pod. Each is started
 // when it is first asked for, once; who asks again gets the same answer, but where the
 // start was ended by the context of who asked. Safe for concurrent use.
 type Hands struct {
@@ -23,6 +25,7 @@ type Hands struct {
 
 	mu    sync.Mutex
 	slots map[string]*slot
+	left  bool
 }
 
 type slot struct {
@@ -31,28 +34,61 @@ type slot struct {
 	err   error
 }
 
-// outside is the slot of the probe pod; no container has that name (RFC 1123).
-const outside = "(probe pod)"
+// outside is the slot of the probe pod, onNode that of the node pod; no container has
+// such a name (RFC 1123).
+const (
+	outside = "(probe pod)"
+	onNode  = "(node pod)"
+)
 
 // NewHands prepares the footholds beside a pod; nothing is started.
 func NewHands(starter Starter, pod *corev1.Pod) *Hands {
 	return &Hands{starter: starter, pod: pod, slots: map[string]*slot{}}
 }
 
-// Beside is the hand beside a regular container.
+// Beside is the hand beside a regular container, or that on the node: where it stands
+// already, since it made the cut and holds what was read before it, and where admission or
+// the kind of pod lets none start beside.
 func (h *Hands) Beside(ctx context.Context, container string) (Hand, error) {
+	if node := h.started(onNode); node != nil {
+		return node, nil
+	}
+	hand, err := h.beside(ctx, container)
+	if err == nil || !wantsNode(err) || ctx.Err() != nil {
+		return hand, err
+	}
+	return h.node(ctx, err)
+}
+
+func (h *Hands) beside(ctx context.Context, container string) (Hand, error) {
 	if sharesPIDs(h.pod) {
 		container = h.Containers()[0]
 	}
 	return h.start(ctx, container, func() (Hand, error) { return h.starter.Beside(ctx, container) })
 }
 
+// node is the hand on the target's node, for want of one beside; why says what there was
+// against those.
+func (h *Hands) node(ctx context.Context, why ...error) (Hand, error) {
+	hand, err := h.start(ctx, onNode, func() (Hand, error) { return h.starter.Node(ctx, refusalsOf(why...)) })
+	if !errors.Is(err, nodepod.ErrSetup) {
+		h.Leftover() // a start that was interrupted may have made it
+	}
+	if err != nil {
+		return nil, errors.Join(append(why, err)...)
+	}
+	return hand, nil
+}
+
 // Cutter is a hand that can make the cut: beside the first regular container that
-// lets one start.
+// lets one start, else on the node.
 func (h *Hands) Cutter(ctx context.Context) (Hand, error) {
+	if node := h.started(onNode); node != nil {
+		return node, nil
+	}
 	var errs []error
 	for _, name := range h.Containers() {
-		hand, err := h.Beside(ctx, name)
+		hand, err := h.beside(ctx, name)
 		switch {
 		case err == nil && hand.Info().Profile.Cuts():
 			return hand, nil
@@ -61,11 +97,15 @@ func (h *Hands) Cutter(ctx context.Context) (Hand, error) {
 		default:
 			errs = append(errs, err)
 		}
-		if ctx.Err() != nil || sharesPIDs(h.pod) {
+		if ctx.Err() != nil || sharesPIDs(h.pod) || ofThePod(err) {
 			break
 		}
 	}
-	return nil, errors.Join(errs...)
+	err := errors.Join(errs...)
+	if ctx.Err() != nil || errors.Is(err, debugger.ErrReplaced) {
+		return nil, err
+	}
+	return h.node(ctx, errs...)
 }
 
 func refusals(all []debugger.Refusal) string {
@@ -102,6 +142,21 @@ func (h *Hands) start(ctx context.Context, name string, start func() (Hand, erro
 	return s.hand, s.err
 }
 
+// ofThePod reports a failure that is the same beside every container.
+func ofThePod(err error) bool {
+	return errors.Is(err, debugger.ErrReplaced) || errors.Is(err, debugger.ErrStaticPod) || errors.Is(err, debugger.ErrUnsupported)
+}
+
+// started is the hand in a slot; nil when none stands there now.
+func (h *Hands) started(name string) Hand {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.slots[name]; s != nil && s.done() && s.err == nil {
+		return s.hand
+	}
+	return nil
+}
+
 func (s *slot) wait(ctx context.Context) (Hand, error) {
 	select {
 	case <-s.ready:
@@ -136,14 +191,12 @@ func sharesPIDs(pod *corev1.Pod) bool {
 }
 
 // Started are the hands that stand now, for the record of what was altered: those beside
-// the target in spec order, then the probe pod's.
+// the target in spec order, then that on the node, then the probe pod's.
 func (h *Hands) Started() []Hand {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	var out []Hand
-	for _, name := range append(h.Containers(), outside) {
-		if s := h.slots[name]; s != nil && s.done() && s.err == nil {
-			out = append(out, s.hand)
+	for _, name := range append(h.Containers(), onNode, outside) {
+		if hand := h.started(name); hand != nil {
+			out = append(out, hand)
 		}
 	}
 	return out
@@ -158,13 +211,14 @@ func (s *slot) done() bool {
 	}
 }
 
-// Close ends every hand but the one that holds the cut, which stays so that status
-// can measure and release can lift it, and takes the probe pod away.
+// Close ends every hand but the one beside the target that holds the cut, which stays so
+// that status can measure and release can lift it, and takes probe pod and node pod away:
+// a cut needs no hand to stand.
 func (h *Hands) Close(ctx context.Context, keepCutter bool) error {
 	var errs []error
 	kept := false
 	for _, hand := range h.Started() {
-		keep := keepCutter && !kept && hand.Info().Profile.Cuts()
+		keep := keepCutter && !kept && hand.Info().Profile.Cuts() && hand.Info().Beside != ""
 		kept = kept || keep
 		if err := hand.Close(ctx, !keep); err != nil {
 			errs = append(errs, fmt.Errorf("end hand %s: %w", hand.Info().Container, err))
@@ -172,11 +226,23 @@ func (h *Hands) Close(ctx context.Context, keepCutter bool) error {
 	}
 	h.mu.Lock()
 	_, asked := h.slots[outside]
+	left := h.left
 	h.mu.Unlock()
 	if asked {
 		errs = append(errs, h.starter.EndProbe(ctx))
 	}
+	if left {
+		errs = append(errs, h.starter.EndNode(ctx))
+	}
 	return errors.Join(errs...)
+}
+
+// Leftover has Close take away the node pod that an earlier run may have left, whether or
+// not this one asks for it.
+func (h *Hands) Leftover() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.left = true
 }
 
 // Open implements quarantine.Hands: the opening move, with the hand that can cut.
@@ -200,7 +266,7 @@ func (h *Hands) Lift(ctx context.Context, _ evidence.Target, caseID string) erro
 // Ours reports a container that is one of this session's hands.
 func (h *Hands) Ours(container string) bool {
 	for _, hand := range h.Started() {
-		if hand.Info().Container == container {
+		if hand.Info().Beside != "" && hand.Info().Container == container {
 			return true
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"irkit.dev/irkit/agent"
 	"irkit.dev/irkit/agent/debugger"
 	"irkit.dev/irkit/agent/handtest"
+	"irkit.dev/irkit/agent/nodepod"
 )
 
 // starter starts hands in a network in memory.
@@ -22,6 +23,7 @@ type starter struct {
 	started []string
 	hands   map[string]*handtest.Hand
 	ended   bool
+	nodes   int // that were ended
 }
 
 func newStarter() *starter { return &starter{net: handtest.New(), hands: map[string]*handtest.Hand{}} }
@@ -63,6 +65,19 @@ func (s *starter) EndProbe(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = true
+	return nil
+}
+
+func (s *starter) Node(ctx context.Context, refused []debugger.Refusal) (Hand, error) {
+	h := s.net.Node()
+	h.Where.Refused = refused
+	return s.start(ctx, "node", h)
+}
+
+func (s *starter) EndNode(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nodes++
 	return nil
 }
 
@@ -146,6 +161,12 @@ func TestTheCutterIsTheFirstHandThatCanCut(t *testing.T) {
 		t.Fatalf("%v, %v", got, err)
 	}
 	weak := newStarter()
+	weak.refuse = func(name string) error {
+		if name == "node" {
+			return nodepod.ErrSetup
+		}
+		return nil
+	}
 	weakHands := NewHands(weaker{weak}, pod())
 	_, err = weakHands.Cutter(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "hand beside app: profile P1 has no NET_ADMIN; P1N: forbidden by policy") || !strings.Contains(err.Error(), "hand beside side") {
@@ -157,6 +178,9 @@ func TestTheCutterIsTheFirstHandThatCanCut(t *testing.T) {
 	// With none that cuts, none is kept.
 	if err := weakHands.Close(t.Context(), true); err != nil {
 		t.Error(err)
+	}
+	if weak.nodes != 0 {
+		t.Error("a node pod that could not be made is ended")
 	}
 	for name, hand := range weak.hands {
 		if calls := hand.Calls(); !slices.Equal(calls, []string{"end"}) {

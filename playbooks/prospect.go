@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"irkit.dev/irkit/agent/debugger"
+	"irkit.dev/irkit/agent/nodepod"
 	"irkit.dev/irkit/cluster"
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/quarantine"
@@ -69,7 +70,12 @@ func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
 	// Side by side: every round trip is time in which the target goes on.
 	var surveyed sync.WaitGroup
 	var surveyErr error
+	nodeSpace := false
 	surveyed.Go(func() { p.Scene, surveyErr = quarantine.Survey(ctx, e.Conn, o.Target) })
+	if p.Needs.Hand {
+		p.Rules = append(p.Rules, nodepod.Rules()...) // never of AllRules: a group of their own
+		surveyed.Go(func() { nodeSpace = e.nodeSpace(ctx) })
+	}
 	missing, err := e.Conn.Check(ctx, o.Target, p.Rules)
 	surveyed.Wait()
 	if err != nil {
@@ -82,13 +88,16 @@ func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
 	if surveyErr != nil {
 		return p, surveyErr
 	}
+	if p.Needs.Hand {
+		p.Scene.NodePods = nodePods(nodeSpace, missing)
+	}
 	p.Targets = quarantine.Probes(p.Scene)
 	p.Targets.Inside = append(p.Targets.Inside, o.Canaries...)
 	p.Forecast = quarantine.Forecast(p.Scene, o.Target, p.Want)
 	if len(p.Needs.Layers) == 0 {
 		p.Forecast = evidence.Forecast{Target: o.Target}
 	}
-	if p.Changes, err = e.footholds(o, p.Needs, missing); err != nil {
+	if p.Changes, err = e.footholds(o, p, missing); err != nil {
 		return p, err
 	}
 	for _, name := range p.Want.Layers {

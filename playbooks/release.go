@@ -104,7 +104,7 @@ func (e *Engine) Release(ctx context.Context, o Order, p Parole, ask func(string
 	journal := NewJournal(log, p.History.Records, cluster.WithAudit)
 	journal.Actor = &e.Actor
 	r := &releasing{Engine: e, parole: p, ask: ask, out: &out, journal: journal.Releasing(p.History.Records)}
-	r.endProbe = e.starter(o, key, journal).EndProbe
+	r.endProbe, r.endNode = e.starter(o, key, journal).EndProbe, e.starter(o, key, journal).EndNode
 	if p.Live != nil {
 		r.hands = e.hands(o, key, journal)
 	}
@@ -146,6 +146,7 @@ type releasing struct {
 	out     *ReleaseResult
 	// endProbe takes away the probe pod that a session which was killed left.
 	endProbe func(context.Context) error
+	endNode  func(context.Context) error // the same for the node pod
 }
 
 func (r *releasing) run(ctx context.Context) {
@@ -232,6 +233,11 @@ func (r *releasing) end(ctx context.Context) error {
 	data := map[string]any{"residue": r.out.Residue, "kept": r.out.Kept}
 	if n := r.parole.Note; n != nil {
 		maps.Copy(data, n.data())
+	}
+	if nodePodLeft(r.parole.History.Records) != "" {
+		if err := r.endNode(ctx); err != nil {
+			r.out.Failed = append(r.out.Failed, fmt.Sprintf("take the node pod away: %v", err))
+		}
 	}
 	rec := evidence.Record{Action: evidence.ActReleased, Target: &r.parole.History.Target, Result: "ok", Errors: r.out.Failed,
 		Note: string(r.parole.Plan.Mode), Data: data}

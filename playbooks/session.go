@@ -108,6 +108,9 @@ func (s *session) open(ctx context.Context) error {
 		Watch: NewWatch(s.look.Scene, s.order.Case, s.began),
 		have:  capturedIn(history.Records, s.bag.ID()),
 	}
+	if nodePodLeft(history.Records) != "" {
+		s.site.Hands.Leftover()
+	}
 	s.site.Watch.Recall(history.Records)
 	s.site.Guard = s.guard(history, journal)
 	s.site.Layers = s.layers(s.site.Hands, s.look.Want, s.look.Targets.Inside)

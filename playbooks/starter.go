@@ -5,6 +5,7 @@ import (
 
 	"irkit.dev/irkit/agent"
 	"irkit.dev/irkit/agent/debugger"
+	"irkit.dev/irkit/agent/nodepod"
 	"irkit.dev/irkit/evidence"
 )
 
@@ -27,9 +28,14 @@ type Starter interface {
 	Probe(ctx context.Context) (Hand, error)
 	// EndProbe takes away what Probe made, and is harmless when there is nothing.
 	EndProbe(ctx context.Context) error
+	// Node starts a hand on the target's node, which can do what one beside each container
+	// can, and takes over one that an earlier run left; refused is why there is none beside.
+	Node(ctx context.Context, refused []debugger.Refusal) (Hand, error)
+	// EndNode takes away what Node made, and is harmless when there is nothing.
+	EndNode(ctx context.Context) error
 }
 
-// debugging starts hands in ephemeral containers, and a probe pod.
+// debugging starts hands in ephemeral containers, a probe pod, and a node pod.
 type debugging struct {
 	host   debugger.Host
 	target evidence.Target
@@ -68,6 +74,18 @@ func (d debugging) Probe(ctx context.Context) (Hand, error) {
 
 func (d debugging) EndProbe(ctx context.Context) error {
 	return debugger.DeleteProbePod(ctx, debugger.ProbeOptions{Host: d.host})
+}
+
+func (d debugging) Node(ctx context.Context, refused []debugger.Refusal) (Hand, error) {
+	h, err := nodepod.Start(ctx, nodepod.Options{Host: d.host, Target: d.target, Refused: refused})
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+func (d debugging) EndNode(ctx context.Context) error {
+	return nodepod.Delete(ctx, nodepod.Options{Host: d.host, Target: d.target})
 }
 
 // hands are the footholds of one run. Nothing is started.

@@ -75,6 +75,9 @@ func (c Cases) Recall(caseID string) (Standing, error) {
 	if pod := probing(h.Records); pod != "" {
 		s.Left = append(s.Left, "probe pod "+pod)
 	}
+	if pod := nodePodLeft(h.Records); pod != "" {
+		s.Left = append(s.Left, "node pod "+pod)
+	}
 	for _, r := range h.Records {
 		if r.Action == evidence.ActMeasured {
 			s.Before = r.Result
@@ -123,6 +126,10 @@ func (e *Engine) Measure(ctx context.Context, s *Standing) error {
 	hand, err := e.standing(ctx, h, &scene.Pod)
 	if err != nil || hand == nil {
 		s.Hand = "gone"
+		if cutFromNode(h.Records) {
+			s.Hand = "none: the cut was made from a node pod, which ends with its session; it stands by itself, and what passes now was not measured"
+			return nil
+		}
 		if err != nil {
 			s.Hand = "gone: " + err.Error()
 		}

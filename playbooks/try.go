@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"irkit.dev/irkit/agent/debugger"
+	"irkit.dev/irkit/agent/nodepod"
 	"irkit.dev/irkit/cluster"
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/quarantine"
@@ -46,6 +47,13 @@ func (e *Engine) Try(ctx context.Context, o Order, p Prospect) []Answer {
 	for _, c := range p.Changes {
 		switch c.Layer {
 		case "hand":
+			if nodepod.Is(c) {
+				t.of(ctx, c.ID, func(ctx context.Context) (string, error) {
+					return "where no hand that can cut is admitted beside the target",
+						nodepod.Try(ctx, nodepod.Options{Host: e.host(o, Key{}, nobody{}), Target: o.Target}, o.Pod)
+				})
+				continue
+			}
 			if len(containers) == 0 {
 				continue
 			}
@@ -102,12 +110,21 @@ func containerOf(c evidence.Change, containers []string) string {
 // footholds are the hands and the probe pod that a session would start, for the plan. The
 // hand's own start makes the exact change, once admission has said which profile it takes.
 // A hand that stands already is no change.
-func (e *Engine) footholds(o Order, n Needs, missing []cluster.Missing) ([]evidence.Change, error) {
+func (e *Engine) footholds(o Order, p Prospect, missing []cluster.Missing) ([]evidence.Change, error) {
+	n := p.Needs
 	if o.Image == "" && o.DebugImage == "" {
 		return nil, nil
 	}
 	var out []evidence.Change
-	if n.Hand {
+	fromNode := p.Scene.NodePods.Ready && quarantine.NeedsNodePod(p.Scene) != ""
+	if n.Hand && fromNode {
+		c, err := nodepod.Draft(nodepod.Options{Host: e.host(o, Key{}, nobody{}), Target: o.Target}, o.Pod)
+		if err != nil {
+			return nil, fmt.Errorf("plan the node pod: %w", err)
+		}
+		out = append(out, c)
+	}
+	if n.Hand && !fromNode {
 		for _, name := range handContainers(o) {
 			c, ok, err := debugger.Draft(debugger.Options{Host: e.host(o, e.keyIfThere(o), nobody{}), Target: o.Target, Container: name}, o.Pod)
 			if err != nil {

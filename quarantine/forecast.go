@@ -83,6 +83,7 @@ func (f *forecaster) state() {
 			f.add(evidence.Note, "container-not-running", "", st.Name, fmt.Sprintf("container %q does not run (%s): its memory and processes cannot be had", st.Name, why))
 		}
 	}
+	f.nodePod()
 	f.escape()
 }
 
@@ -108,8 +109,8 @@ func unsuited(s Scene, layer string) (code, why string) {
 		return "host-network", "the pod uses the node's network: cutting it would cut the node, and a NetworkPolicy does not reach it; contain the node instead"
 	case layer == LayerNetns && s.windows():
 		return "windows", "the pod runs on Windows, where the cut does not exist"
-	case layer == LayerNetns && s.mirror():
-		return "static-pod", "a static pod takes no ephemeral container, so that no hand can be placed beside it; it needs a node pod"
+	case layer == LayerNetns && s.mirror() && !s.NodePods.Ready:
+		return "static-pod", "a static pod takes no ephemeral container, so that no hand can be placed beside it; it needs " + s.NodePods.without()
 	case layer == LayerDetach && s.mirror():
 		return "static-pod", "a static pod belongs to its node's kubelet: labels and owner of its mirror decide nothing"
 	case layer == LayerNetns && s.terminal():

@@ -43,6 +43,7 @@ type Scene struct {
 	Foreign  []reach.Foreign `json:"foreign_policies,omitempty"`
 	Identity *Identity       `json:"identity,omitempty"` // what the target's service account is; nil: not surveyed
 	Gaps     []Gap           `json:"gaps,omitempty"`
+	NodePods NodePods        `json:"node_pods"`
 }
 
 // Node is the target's node.

@@ -53,25 +53,32 @@ func hideKey(command []string, key string) {
 
 // DraftProbePod is the creation of the probe pod, for a plan: as ProbePodChange, without
 // the hand's key.
-func DraftProbePod(o ProbeOptions) (evidence.Change, error) {
-	o = o.withDefaults()
-	return o.change(o.pod(keyLater), 0)
-}
+func DraftProbePod(o ProbeOptions) (evidence.Change, error) { return o.own().Draft() }
 
 // TryProbePod has the API server check the creation of the probe pod with dryRun=All. One
 // that this case made already is no error.
-func TryProbePod(ctx context.Context, o ProbeOptions) error {
+func TryProbePod(ctx context.Context, o ProbeOptions) error { return o.own().Try(ctx) }
+
+// Draft is the creation of the pod, for a plan: as CreateChange, without the hand's key.
+func (o OwnPod) Draft() (evidence.Change, error) {
+	o.Host = o.withDefaults()
+	return o.change(o.pod(keyLater), 0)
+}
+
+// Try has the API server check the creation with dryRun=All. A pod that this case made
+// already is no error.
+func (o OwnPod) Try(ctx context.Context) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	o = o.withDefaults()
+	o.Host = o.withDefaults()
 	want := o.pod(keyLater)
 	_, err := o.Client.CoreV1().Pods(o.Namespace).Create(ctx, want, metav1.CreateOptions{FieldManager: fieldManager, DryRun: []string{metav1.DryRunAll}})
 	if apierrors.IsAlreadyExists(err) {
 		_, err = o.stands(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("create probe pod %s in %s: %w", want.Name, o.Namespace, err)
+		return fmt.Errorf("create %s %s in %s: %w", o.What, want.Name, o.Namespace, err)
 	}
 	return nil
 }

@@ -25,7 +25,8 @@ type Info struct {
 	Namespace    string                `json:"namespace"`
 	Pod          string                `json:"pod"`
 	PodUID       string                `json:"pod_uid"`
-	Beside       string                `json:"beside,omitempty"` // the target container; empty: a probe pod
+	Beside       string                `json:"beside,omitempty"` // the target container; empty: a pod of our own
+	Node         string                `json:"node,omitempty"`   // of a node pod: the target's
 	Container    string                `json:"container"`        // the hand's own
 	Image        string                `json:"image"`
 	ImageID      string                `json:"image_id,omitempty"` // as the kubelet resolved it
@@ -37,6 +38,15 @@ type Info struct {
 	Addr         string                `json:"addr,omitempty"`        // the pod's IP
 	Running      time.Time             `json:"running"`               // when the container was seen to run
 	Alterations  []evidence.Alteration `json:"alterations,omitempty"`
+}
+
+// Trust is what the hand's bytes are worth, by where it sits: not less hidden from the
+// target than this. A worker may know that it is less.
+func (i Info) Trust() evidence.Trust {
+	if i.Profile == Node {
+		return evidence.TrustNode
+	}
+	return evidence.TrustDebugger
 }
 
 // Hand is an agent.Hand in a container that this package started.

@@ -17,6 +17,9 @@ const (
 	// further is how many containers of one case may have been used up beside one
 	// container: each stays in the pod's specification.
 	further = 20
+	// furtherPods is the same for pods of irkit's own, which do not stay: one for each session
+	// that needed one.
+	furtherPods = 200
 )
 
 // containerName is the nth name for the hand beside a container: the same for every
@@ -26,6 +29,9 @@ func containerName(caseID, container string, n int) string {
 }
 
 func probeName(caseID string) string { return "irkit-probe-" + short(caseID) }
+
+// PodName is the name of a pod of irkit's own that belongs to all the parts together.
+func PodName(kind string, parts ...string) string { return "irkit-" + kind + "-" + short(parts...) }
 
 func short(parts ...string) string {
 	h := sha256.New()

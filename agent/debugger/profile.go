@@ -17,10 +17,12 @@ const (
 	P2  Profile = "P2"
 	P3  Profile = "P3"
 	P0  Profile = "P0"
+	// Node is no ephemeral container's: a privileged pod on the target's node (agent/nodepod).
+	Node Profile = "node"
 )
 
 // Cuts reports whether a hand of that profile can make the cut.
-func (p Profile) Cuts() bool { return p == P1N }
+func (p Profile) Cuts() bool { return p == P1N || p == Node }
 
 // securityContext is the profile's; readOnlyRoot where nothing is streamed in.
 // runAsNonRoot and runAsUser are both set, since the pod's own are inherited.

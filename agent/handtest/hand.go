@@ -34,6 +34,11 @@ func (n *Net) Beside(container string) *Hand {
 	return &Hand{Net: n, Where: debugger.Info{Beside: container, Container: "irkit-" + container, Image: "agent:test", Profile: debugger.P1N}}
 }
 
+// Node is a hand on the pod's node.
+func (n *Net) Node() *Hand {
+	return &Hand{Net: n, Where: debugger.Info{Container: "node", Image: "agent:test", Profile: debugger.Node, SharedPIDs: true, Node: "n1"}}
+}
+
 // Outside is the hand in the probe pod.
 func (n *Net) Outside() *Hand {
 	return &Hand{Net: n, Where: debugger.Info{Container: "probe", Image: "agent:test", Addr: n.Probe.String()}}

@@ -28,8 +28,9 @@ type Options struct {
 	NoTarget  error  // why there is none, where one was expected
 	Cutter    Cutter
 
-	Server frame.ServerOptions
-	Log    func(string) // for the container's log: nothing of the target; may be nil
+	Listener net.Listener // nil: Listen(Key)
+	Server   frame.ServerOptions
+	Log      func(string) // for the container's log: nothing of the target; may be nil
 }
 
 // worker holds what one worker knows.
@@ -53,9 +54,13 @@ func (w *worker) cutCase() string {
 // Run listens on the key's socket and serves until ctx ends, the life is over, or
 // irkit ends it. The cut, if one was made, stands on.
 func Run(ctx context.Context, o Options) error {
-	l, err := Listen(o.Key)
-	if err != nil {
-		return err
+	l := o.Listener
+	if l == nil {
+		own, err := Listen(o.Key)
+		if err != nil {
+			return err
+		}
+		l = own
 	}
 	return serve(ctx, o, l, checkPeer)
 }

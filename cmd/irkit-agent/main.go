@@ -85,11 +85,15 @@ func work(ctx context.Context, args []string, out io.Writer) error {
 	shared := f.Bool("shared-pids", false, "the pod's containers share one PID namespace")
 	alone := f.Bool("no-target", false, "there is no target: probes only")
 	life := f.Duration("max-life", 24*time.Hour, "how long the worker lives")
+	where := nodeFlags(f)
 	if err := parse(f, args); err != nil {
 		return err
 	}
 	if *key == nil || *life <= 0 {
 		return errors.New("work: a key and a life above zero are needed")
+	}
+	if where.on && where.listener == 0 {
+		return where.enter(ctx, *key, *container, args, out)
 	}
 	debug.SetMemoryLimit(memory)
 	debug.SetGCPercent(50)
@@ -103,6 +107,12 @@ func work(ctx context.Context, args []string, out io.Writer) error {
 	o := worker.Options{
 		Key: *key, MaxLife: *life, Version: version, Self: self,
 		Log: func(s string) { fmt.Fprintln(out, "irkit-agent:", s) },
+	}
+	if where.on {
+		if err := where.entered(&o, *container); err != nil {
+			return err
+		}
+		return worker.Run(ctx, o)
 	}
 	if !*alone {
 		o.TargetPID, o.NoTarget = worker.Target("/proc", *container, *shared)

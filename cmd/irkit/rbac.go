@@ -18,9 +18,13 @@ func (d *door) rbac() *cli.Command {
 			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "bind the rights in `NAMESPACE`; without it roles are printed unbound"},
 			&cli.StringSliceFlag{Name: "user", Usage: "`USER` to bind them to"},
 			&cli.StringSliceFlag{Name: "group", Usage: "`GROUP` to bind them to"},
+			nodeFlag(),
 			&cli.StringFlag{Name: "playbook", Value: "contain", Usage: "for which playbook: a shipped `NAME`"},
 		},
 		Action: func(c *cli.Context) error {
+			if c.Bool("node") {
+				return d.rbacNode(c)
+			}
 			source, err := builtin.Source(c.String("playbook"))
 			if err != nil {
 				return usagef("", err)

@@ -138,7 +138,7 @@ func (c *collecting) beside(ctx context.Context, container string) ([]collectors
 		if info.SharedPIDs {
 			r.ContainerID = c.site.ContainerID(container)
 		}
-		one, err := beside.New(beside.Options{Hand: hand, Container: container, Ordinal: ordinal, Image: info.Image, Request: r})
+		one, err := beside.New(beside.Options{Hand: hand, Container: container, Ordinal: ordinal, Image: info.Image, Trust: info.Trust(), Request: r})
 		if err != nil {
 			out = append(out, absent{kind: k, container: container, ordinal: ordinal, why: err})
 			continue

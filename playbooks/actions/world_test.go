@@ -13,16 +13,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"irkit.dev/irkit/agent"
+	"irkit.dev/irkit/agent/debugger"
 	"irkit.dev/irkit/agent/handtest"
+	"irkit.dev/irkit/agent/nodepod"
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/playbooks"
 )
 
 // starter starts hands in a network in memory.
 type starter struct {
-	net    *handtest.Net
-	refuse map[string]error // by container; the probe pod is "probe"
-	tune   func(*handtest.Hand)
+	nodes      bool // node pods may be had
+	nodesEnded int
+	net        *handtest.Net
+	refuse     map[string]error // by container; the probe pod is "probe"
+	tune       func(*handtest.Hand)
 
 	mu      sync.Mutex
 	started []string
@@ -63,6 +67,22 @@ func (s *starter) Probe(context.Context) (playbooks.Hand, error) {
 }
 
 func (s *starter) EndProbe(context.Context) error { return nil }
+
+func (s *starter) Node(_ context.Context, refused []debugger.Refusal) (playbooks.Hand, error) {
+	if !s.nodes {
+		return nil, nodepod.ErrSetup
+	}
+	h := s.net.Node()
+	h.Where.Refused = refused
+	return s.start("node", h)
+}
+
+func (s *starter) EndNode(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nodesEnded++
+	return nil
+}
 
 func targetPod() *corev1.Pod {
 	yes := true
