@@ -33,29 +33,49 @@ func (w *Watch) Round(ctx context.Context, inside, outside agent.Hand, from stri
 }
 
 func (w *Watch) fromInside(ctx context.Context, inside agent.Hand, targets quarantine.Targets) error {
-	seen, err := inside.Measure(ctx, agent.Measurement{Probes: targets.Inside, Limit: quick, Settle: quick})
+	seen, err := inside.Measure(ctx, agent.Measurement{Case: w.cutCase(), Probes: targets.Inside, Limit: quick, Settle: quick})
 	if err != nil {
 		return err
 	}
 	w.mu.Lock()
 	w.m.After = append(w.m.After, seen.Probes...)
 	w.m.Moving, w.m.FlowsNow = seen.Moving, append([]evidence.Flow{}, seen.Flows...)
-	if seen.Cut != nil {
-		w.m.Cut = seen.Cut
-	}
+	w.m.Cut = seen.Cut // none: it is gone
 	through := direct(w.answered(targets.Inside))
 	cut := w.m.Cut != nil
 	w.mu.Unlock()
-	if !cut || len(through) == 0 {
+	if !cut || len(through) == 0 || w.noHoles {
 		return nil
 	}
-	seen, err = inside.Measure(ctx, agent.Measurement{Probes: through, Limit: quick, Pinhole: true})
+	seen, err = inside.Measure(ctx, agent.Measurement{Case: w.m.Case, Probes: through, Limit: quick, Pinhole: true})
 	if err != nil {
 		return err
 	}
 	w.mu.Lock()
 	w.m.PinholeOut = append(w.m.PinholeOut, seen.Probes...)
 	w.mu.Unlock()
+	return nil
+}
+
+// cutCase is the case of a cut that is known to have stood; empty where none was made.
+func (w *Watch) cutCase() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.m.Cut == nil {
+		return ""
+	}
+	return w.m.Case
+}
+
+// Glance reads the cut and the flows, and tries nothing.
+func (w *Watch) Glance(ctx context.Context, inside agent.Hand) error {
+	seen, err := inside.Measure(ctx, agent.Measurement{Case: w.m.Case})
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.m.Cut, w.m.FlowsNow = seen.Cut, append([]evidence.Flow{}, seen.Flows...)
 	return nil
 }
 
@@ -104,7 +124,7 @@ func (w *Watch) fromOutside(ctx context.Context, inside, outside agent.Hand, fro
 	w.m.OutsideAfter = append(w.m.OutsideAfter, after...)
 	cut := w.m.Cut != nil
 	w.mu.Unlock()
-	if !cut || inside == nil {
+	if !cut || inside == nil || w.noHoles {
 		return nil
 	}
 	peer, err := netip.ParseAddr(from)
@@ -114,7 +134,7 @@ func (w *Watch) fromOutside(ctx context.Context, inside, outside agent.Hand, fro
 	}
 	for _, p := range targets.Outside {
 		hole := &agent.Inbound{Peer: peer, Port: p.Addr.Port()}
-		if _, err := inside.Measure(ctx, agent.Measurement{Inbound: hole}); err != nil {
+		if _, err := inside.Measure(ctx, agent.Measurement{Case: w.m.Case, Inbound: hole}); err != nil {
 			return err
 		}
 		through, err := knock(ctx, outside, []evidence.Probe{p})

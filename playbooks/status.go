@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"irkit.dev/irkit/agent"
 	"irkit.dev/irkit/cluster"
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/quarantine"
@@ -33,8 +34,10 @@ type Standing struct {
 	Drift    []string            `json:"drift,omitempty"`  // where cluster and log do not agree
 	Hand     string              `json:"hand"`             // answers, gone, none, unknown
 	Cut      *evidence.CutReport `json:"cut,omitempty"`
-	Verdict  *evidence.Verdict   `json:"verdict,omitempty"`        // measured anew
-	Before   string              `json:"verdict_before,omitempty"` // as the log has it
+	Verdict  *evidence.Verdict   `json:"verdict,omitempty"` // measured anew
+	// Disturbed is what others did to it, as it stands.
+	Disturbed []evidence.Disturbance `json:"disturbed,omitempty"`
+	Before    string                 `json:"verdict_before,omitempty"` // as the log has it
 }
 
 // BagStanding is one bundle of a case.
@@ -95,8 +98,16 @@ func (c Cases) Recall(caseID string) (Standing, error) {
 
 // Measure completes a standing from the cluster: is the pod still the one, do our
 // marks stand, does the hand answer, and what passes now. It writes nothing: a hand
-// that is gone is not replaced.
-func (e *Engine) Measure(ctx context.Context, s *Standing) error {
+// that is gone is not replaced. Without a probe pod inbound is not measured.
+func (e *Engine) Measure(ctx context.Context, s *Standing) error { return e.measure(ctx, s, false) }
+
+// MeasureWithProbe is Measure with a probe pod, whose start and end are custody records
+// of the case; a case that is not sealed is measured without.
+func (e *Engine) MeasureWithProbe(ctx context.Context, s *Standing) error {
+	return e.measure(ctx, s, true)
+}
+
+func (e *Engine) measure(ctx context.Context, s *Standing, probe bool) error {
 	live, err := e.Conn.Live(ctx, s.Target)
 	switch {
 	case errors.Is(err, cluster.ErrReplaced):
@@ -123,6 +134,16 @@ func (e *Engine) Measure(ctx context.Context, s *Standing) error {
 	if err != nil && len(h.Records) == 0 {
 		return err
 	}
+	watch := NewWatch(scene, s.Case, e.Now())
+	watch.Recall(h.Records)
+	guard := &Guard{Conn: e.Conn, Target: s.Target, Notes: nobody{}, Now: e.Now, Progress: func(string, ...any) {}, Restarts: h.restarts()}
+	stand, _ := apart(begun(h.Records))
+	if s.Released {
+		stand = nil
+	}
+	if s.Disturbed, err = guard.Look(ctx, stand, watch); err != nil {
+		return e.Conn.Explain("look at what stands", err)
+	}
 	hand, err := e.standing(ctx, h, &scene.Pod)
 	if err != nil || hand == nil {
 		s.Hand = "gone"
@@ -137,14 +158,40 @@ func (e *Engine) Measure(ctx context.Context, s *Standing) error {
 	}
 	s.Hand = "answers"
 	defer hand.Close(context.WithoutCancel(ctx), false)
-	watch := NewWatch(scene, s.Case, e.Now())
-	watch.Recall(h.Records)
-	if err := watch.Round(ctx, hand, nil, "", quarantine.Probes(scene)); err != nil {
+	outside, from, end := e.outside(ctx, h, &scene.Pod, probe)
+	defer end()
+	targets := quarantine.Probes(scene).Listening(scene, watch.Measurements().FlowsBefore)
+	if err := watch.Round(ctx, hand, outside, from, targets); err != nil {
 		return err
 	}
 	v := watch.Judge(e.Now())
 	s.Verdict, s.Cut = &v, watch.Measurements().Cut
 	return nil
+}
+
+// outside starts a probe pod, as recorded writes. Without one, what it would have told is
+// not known.
+func (e *Engine) outside(ctx context.Context, h History, pod *corev1.Pod, asked bool) (hand agent.Hand, from string, end func()) {
+	none := func() {}
+	key, err := readKey(h.Dir)
+	if !asked || err != nil {
+		return nil, "", none
+	}
+	order := Order{Case: h.Case, Target: h.Target, Pod: pod}
+	h.HandOf(&order)
+	hands := e.hands(order, key, later{e, h.Case})
+	probe, err := hands.Probe(ctx)
+	if err != nil {
+		e.Progress("no probe pod: %v", err)
+		return nil, "", none
+	}
+	return probe, probe.Info().Addr, func() {
+		ctx, done := detached(ctx, time.Minute)
+		defer done()
+		if err := hands.Close(ctx, true); err != nil {
+			e.Progress("take the probe pod away: %v", err)
+		}
+	}
 }
 
 // standing attaches to the first hand that stands beside the target; nil when none does.
@@ -173,3 +220,6 @@ type nobody struct{}
 func (nobody) Do(context.Context, evidence.Change, func(context.Context) (json.RawMessage, error)) (json.RawMessage, error) {
 	return nil, errors.New("this command writes nothing")
 }
+
+// Note implements Noter: what is seen here is not recorded.
+func (nobody) Note(context.Context, evidence.Record) error { return nil }

@@ -18,6 +18,8 @@ type Watch struct {
 	m  quarantine.Measurements
 	// verdict is the last one given.
 	verdict *evidence.Verdict
+	// noHoles: the policy alone is not measured this time.
+	noHoles bool
 }
 
 // NewWatch begins a series.
@@ -104,6 +106,48 @@ func (w *Watch) Measurements() quarantine.Measurements {
 	m := w.m
 	m.Applied = slices.Clone(m.Applied) // the only list that is written to in place
 	return m
+}
+
+// SkipPinholes leaves the policy alone unmeasured: what was seen of it before counts.
+func (w *Watch) SkipPinholes() { w.noHoles = true }
+
+// next is a series that goes on from this one: with the opening move and what was last
+// seen, and room for new tries.
+func (w *Watch) next(scene quarantine.Scene) *Watch {
+	m := w.Measurements()
+	m.Scene = scene
+	silent := func(r evidence.ProbeResult) bool { return !r.Answered } // since when it holds
+	m.After, m.OutsideAfter = ends(m.After, silent), ends(m.OutsideAfter, silent)
+	answered := func(r evidence.ProbeResult) bool { return r.Answered } // that it counts
+	m.PinholeOut, m.PinholeIn = ends(m.PinholeOut, answered), ends(m.PinholeIn, answered)
+	return &Watch{m: m}
+}
+
+// ends keeps of each probe the first try that is meant, and the last one of all.
+func ends(all []evidence.ProbeResult, meant func(evidence.ProbeResult) bool) []evidence.ProbeResult {
+	type tries struct{ first, last int }
+	var order []evidence.Probe
+	by := map[evidence.Probe]*tries{}
+	for i, r := range all {
+		t := by[r.Probe]
+		if t == nil {
+			t = &tries{first: -1}
+			by[r.Probe] = t
+			order = append(order, r.Probe)
+		}
+		if t.first < 0 && meant(r) {
+			t.first = i
+		}
+		t.last = i
+	}
+	var out []evidence.ProbeResult
+	for _, p := range order {
+		if t := by[p]; t.first >= 0 && t.first != t.last {
+			out = append(out, all[t.first])
+		}
+		out = append(out, all[by[p].last])
+	}
+	return out
 }
 
 // Tells reports whether anything was tried that can tell of the policy alone.

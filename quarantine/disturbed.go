@@ -23,7 +23,7 @@ func Disturbed(m Marks, done []Done, restarts map[string]int32) []evidence.Distu
 		out = append(out, evidence.Disturbance{At: m.At, Code: code, Layer: c.Layer, Change: c.ID, Object: object, By: by, Text: text})
 	}
 	for _, d := range done {
-		c := d.made()
+		c := d.Made()
 		switch {
 		case m.Pod == nil:
 		case c.Layer == LayerLabel:
@@ -45,8 +45,8 @@ func Disturbed(m Marks, done []Done, restarts map[string]int32) []evidence.Distu
 	return out
 }
 
-// made is the change as its write left it.
-func (d Done) made() evidence.Change {
+// Made is the change as its write left it.
+func (d Done) Made() evidence.Change {
 	var r Result
 	if d.Data == nil || json.Unmarshal(d.Data, &r) != nil {
 		return d.Change

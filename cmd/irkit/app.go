@@ -19,6 +19,7 @@ and seals the evidence so that anybody can verify it without irkit.
    irkit contain web-0 -n prod          shows the plan, asks, and acts
    irkit plan web-0 -n prod             what it would write, field by field
    irkit status                         what is open, measured anew
+   irkit watch web-0 -n prod            keep measuring, put back what others undo
    irkit verify BUNDLE                  whole, and by whom?
    irkit release web-0 -n prod --to-service`
 
@@ -50,7 +51,7 @@ func (d *door) app() *cli.App {
 			return cli.ShowAppHelp(c)
 		},
 		Commands: []*cli.Command{
-			d.plan(), d.contain(), d.collect(), d.runPlaybook(), d.release(), d.status(), d.revoke(),
+			d.plan(), d.contain(), d.collect(), d.runPlaybook(), d.release(), d.status(), d.watch(), d.revoke(),
 			d.upload(), d.verify(), d.report(),
 			d.doctor(), d.rbac(), d.agent(), d.versionCommand(),
 		},

@@ -14,11 +14,15 @@ import (
 
 func (d *door) status() *cli.Command {
 	return &cli.Command{
-		Name: "status", Usage: "what is open, measured anew", ArgsUsage: "[CASE]",
+		Name: "status", Usage: "what is open, measured anew", ArgsUsage: "[POD|CASE]",
 		Description: `Reads the custody logs of the cases on this machine, and asks the cluster whether they
-are still true. Writes nothing. Without a cluster it tells what the logs say.`,
+are still true: do our marks stand, what did others do to them, what passes now, layer by layer.
+Writes nothing, so that inbound is not measured; --probe starts a probe pod for that, as recorded
+steps of the case. Without a cluster it tells what the logs say. Exit status 5 when a containment
+is not proven now (without --probe: when what was measured does not prove it).`,
 		Flags: flags([]cli.Flag{
 			&cli.BoolFlag{Name: "all", Usage: "also cases that were released"},
+			&cli.BoolFlag{Name: "probe", Usage: "measure inbound too, from a probe pod that is started for it"},
 			&cli.BoolFlag{Name: "offline", Usage: "only what the logs say"},
 			outputFlag(),
 		}, clusterFlags(), caseFlags()),
@@ -36,18 +40,12 @@ func (d *door) tellStatus(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	named := c.String("case")
-	if c.Args().Present() {
-		if named, err = only(c, "case"); err != nil {
-			return err
-		}
+	named, err := d.caseNamed(c, cases)
+	if err != nil {
+		return err
 	}
 	if named != "" {
-		id, err := foldCase(named)
-		if err != nil {
-			return err
-		}
-		ids = []string{id}
+		ids = []string{named}
 	}
 	all := []playbooks.Standing{}
 	for _, id := range ids {
@@ -67,8 +65,8 @@ func (d *door) tellStatus(c *cli.Context) error {
 		return err
 	}
 	for _, s := range all {
-		if s.Verdict != nil && s.Verdict.Outbound == evidence.Failed {
-			return outcome{statusNotContained, fmt.Errorf("case %s: traffic passes", s.Case)}
+		if why := unproven(s, c.Bool("probe")); why != "" {
+			return outcome{statusNotContained, fmt.Errorf("case %s: not proven contained: %s", s.Case, why)}
 		}
 	}
 	return nil
@@ -97,7 +95,11 @@ func (d *door) measure(c *cli.Context, s *playbooks.Standing) {
 		}
 		ctx, done := context.WithTimeout(c.Context, time.Minute)
 		defer done()
-		err = engine.Measure(ctx, s)
+		if c.Bool("probe") {
+			err = engine.MeasureWithProbe(ctx, s)
+		} else {
+			err = engine.Measure(ctx, s)
+		}
 	}
 	if err != nil {
 		d.warn("case %s: not measured: %v", s.Case, err)
@@ -138,15 +140,37 @@ func (d *door) printStanding(s playbooks.Standing) {
 	add("left", s.Left)
 	add("drift", s.Drift)
 	add("faults", s.Faults)
+	for _, o := range s.Disturbed {
+		rows = append(rows, []string{"others", quote(strings.TrimSuffix(o.Text+"; written by "+o.By, "; written by "))})
+	}
 	rows = append(rows, []string{"hand", s.Hand})
 	if s.Before != "" {
 		rows = append(rows, []string{"verdict then", s.Before})
 	}
 	if v := s.Verdict; v != nil {
 		rows = append(rows, []string{"verdict now", fmt.Sprintf("%s (outbound %s, inbound %s)", v.State, v.Outbound, v.Inbound)})
+		for _, l := range v.Layers {
+			rows = append(rows, []string{"layer " + l.Layer, fmt.Sprintf("outbound %s, inbound %s", l.Out, l.In)})
+		}
+		rows = append(rows, stood(*v)...)
 		for _, w := range v.Why {
 			rows = append(rows, []string{"", quote(w)})
 		}
 	}
 	table(d.stdout, width, rows)
+}
+
+// unproven says why a case that is open is not proven contained by what was measured
+// now; empty: it is, as far as it was measured.
+func unproven(s playbooks.Standing, probed bool) string {
+	v := s.Verdict
+	switch {
+	case v == nil || s.Released || len(s.Changes) == 0:
+		return ""
+	case v.Outbound != evidence.Contained:
+		return "outbound " + string(v.Outbound)
+	case v.Inbound == evidence.Contained || !probed && v.Inbound == evidence.Partial:
+		return ""
+	}
+	return "inbound " + string(v.Inbound)
 }

@@ -24,6 +24,9 @@ const usage = `usage: suspect VERB [ARGUMENT]...
   c2 LOG ECHO KNOCK  the other end: echo lines, count knocks, log both with times
   implant        idle, under whatever name it was given
   memfd          idle, with no file behind it
+  frames ADDR    datagrams over a packet socket, every 50 ms (NET_RAW)
+  count ADDR     count datagrams that come, print how many
+  flush          delete every nftables table, every 50 ms (NET_ADMIN)
   churn DIR N    write N small files
   hold           do nothing until told to stop
   pause          the same, and reap what is left to it`
@@ -61,6 +64,12 @@ func find(verb string) (run func(context.Context, []string) error, wants int) {
 		return dial, 1
 	case "c2":
 		return commandServer, 3
+	case "frames":
+		return frames, 1
+	case "count":
+		return count, 1
+	case "flush":
+		return flush, 0
 	case "churn":
 		return churn, 2
 	case "implant", "memfd", "hold":
