@@ -33,6 +33,9 @@ func (e *Engine) lookRevoke(ctx context.Context, o Order, p *Prospect) error {
 			continue
 		}
 		changes, err := layers[l].Prepare(p.Scene, o.Target)
+		if half := e.halfway(o, l); errors.Is(err, quarantine.ErrUnsuited) && len(half) > 0 {
+			changes, err = half, nil
+		}
 		if errors.Is(err, quarantine.ErrUnsuited) {
 			p.Forecast.Refused = append(p.Forecast.Refused, l)
 			p.Forecast.Findings = append(p.Forecast.Findings, evidence.Finding{Severity: evidence.Refused, Code: "layer-unsuited", Layer: l, Text: err.Error()})
@@ -50,6 +53,23 @@ func (e *Engine) lookRevoke(ctx context.Context, o Order, p *Prospect) error {
 	}
 	p.Missing = append(p.Missing, missing...)
 	return nil
+}
+
+// halfway are the changes of a layer that an earlier run of the case began and of which no
+// answer is there: a service account may have been deleted and not made, and is then in no
+// survey.
+func (e *Engine) halfway(o Order, layer string) []evidence.Change {
+	h, err := e.Cases.History(o.Case)
+	if err != nil && len(h.Records) == 0 || h.Target.UID != o.Target.UID {
+		return nil
+	}
+	var out []evidence.Change
+	for _, d := range begun(h.Records) {
+		if d.Change.Layer == layer && d.Data == nil {
+			out = append(out, d.Change)
+		}
+	}
+	return out
 }
 
 // apart divides what stands into containment and credentials.

@@ -2,12 +2,18 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	ktesting "k8s.io/client-go/testing"
 
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/playbooks"
@@ -101,5 +107,55 @@ func TestRevokeAndUndo(t *testing.T) {
 	}
 	if !slices.Equal(said, []string{"revoked intend", "revoked did", "released intend", "released did"}) {
 		t.Errorf("custody: %q", said)
+	}
+}
+
+// TestAnAccountThatWasDeletedAndNotMadeIsMadeByRunningAgain: between the two halves anything
+// may happen.
+func TestAnAccountThatWasDeletedAndNotMadeIsMadeByRunningAgain(t *testing.T) {
+	n := newNight(t)
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "default", UID: "sa-1", Labels: map[string]string{"team": "blue"}}}
+	accounts := schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}
+	if err := n.client.Tracker().Update(accounts, account, "prod"); err != nil {
+		t.Fatal(err)
+	}
+	refuse := true
+	n.client.PrependReactor("create", "serviceaccounts", func(a ktesting.Action) (bool, runtime.Object, error) {
+		if refuse {
+			return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "serviceaccounts"}, "default", errors.New("a webhook says no"))
+		}
+		a.(ktesting.CreateAction).GetObject().(*corev1.ServiceAccount).UID = "sa-2"
+		return false, nil, nil
+	})
+	plan, err := playbooks.Compile("revoke", RevokePlaybook([]string{revoke.Account}), Standard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := playbooks.Order{Case: "c-1", Target: theTarget(), Pod: n.pod(t), Plan: plan, Force: true}
+	run := func() playbooks.Result {
+		look, err := n.Look(t.Context(), o)
+		if err != nil || len(look.Changes) != 1 || len(look.Forecast.Refused) > 0 {
+			t.Fatalf("%v, %+v, %+v", err, look.Changes, look.Forecast)
+		}
+		r, err := n.Run(t.Context(), o, look)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	if r := run(); len(r.Failed) != 1 || !strings.Contains(r.Failed[0], "which is deleted") {
+		t.Fatalf("%+v", r)
+	}
+	s, err := n.Cases.Recall(o.Case)
+	if err != nil || len(s.Revoked) != 1 {
+		t.Errorf("status: %+v, %v", s, err)
+	}
+	refuse = false
+	if r := run(); len(r.Failed) > 0 {
+		t.Fatalf("%+v", r)
+	}
+	got, err := n.client.CoreV1().ServiceAccounts("prod").Get(t.Context(), "default", metav1.GetOptions{})
+	if err != nil || got.UID != "sa-2" || got.Labels["team"] != "blue" {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
