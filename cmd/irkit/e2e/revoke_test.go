@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -255,6 +256,50 @@ func TestRevoke(t *testing.T) {
 			t.Errorf("custody does not say %s", word)
 		}
 	}
+}
+
+// TestWhatTheAccountCanUndoIsABrake: a policy that the pod's account may delete is no more
+// than a brake, until its rights are revoked.
+func TestWhatTheAccountCanUndoIsABrake(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	account, _ := trusted(t, c)
+	pod := own(t, c, "brake", corev1.Container{Image: debug, Command: []string{"sleep", "3600"}}, func(p *corev1.Pod) {
+		yes := true
+		p.Spec.ServiceAccountName, p.Spec.AutomountServiceAccountToken = account, &yes
+	})
+	p := newPerson(t)
+	p.kube = admin // what the verdict says is the same for everybody
+	undoes := func(v *evidence.Verdict) bool {
+		t.Helper()
+		if v == nil {
+			t.Fatal("no verdict")
+		}
+		for _, l := range v.Layers {
+			if l.Layer == quarantine.LayerNetpol {
+				return l.Undoes
+			}
+		}
+		t.Fatalf("no policy among %+v", v.Layers)
+		return false
+	}
+	v := p.contain(pod.Name, ownNamespace, "--skip", "cordon").result(t)
+	if !undoes(v.Verdict) {
+		t.Errorf("%+v", v.Verdict.Layers)
+	}
+	p.irkit("revoke", pod.Name, "-n", ownNamespace, "--bindings", "--yes").want(t, 0)
+	var now []struct {
+		Verdict *evidence.Verdict `json:"verdict"`
+		Revoked []string          `json:"revoked"`
+	}
+	r := p.irkit("status", "--case", v.Case, "-o", "json")
+	if err := json.Unmarshal([]byte(r.stdout), &now); err != nil || len(now) != 1 || len(now[0].Revoked) != 2 {
+		t.Fatalf("%v, %+v", err, now)
+	}
+	if undoes(now[0].Verdict) {
+		t.Errorf("after the revocation: %+v", now[0].Verdict.Layers)
+	}
+	p.release(pod.Name, ownNamespace, "--delete-pod").want(t, 0).says(t, "stays revoked")
 }
 
 func subjects(t *testing.T, c kubernetes.Interface, binding string) []string {
