@@ -65,7 +65,7 @@ func (f *forecaster) managing(uid string) (Owner, bool) {
 func replacement(kind, name string, t evidence.Target) (code, text string) {
 	switch kind {
 	case "StatefulSet":
-		return "ordinal-empty", fmt.Sprintf("%s cannot replace the pod, whose name is taken: the ordinal stays empty, create errors are logged, ordered scaling and updates wait; its volume stays with the evidence; the pod returns cleanly", name)
+		return "ordinal-empty", fmt.Sprintf("%s cannot replace the pod, whose name is taken: the ordinal stays empty, ordered scaling and updates wait (no event says so: the controller only logs its create errors); its volume stays with the evidence; the pod returns cleanly", name)
 	case "DaemonSet":
 		return "twin-on-node", fmt.Sprintf("%s starts a twin on the same node at once (a clash where it holds a port of the node); on return the oldest pod wins", name)
 	case "Job":

@@ -265,3 +265,46 @@ func TestNoPolicySelectsAnotherPod(t *testing.T) {
 		}
 	}
 }
+
+// What third parties did in between, kind by kind: what irkit touched and nobody else did
+// goes back; the rest stays, and what was irkit's is told.
+func TestReleaseAfterThirdParties(t *testing.T) {
+	put := func(p *corev1.Pod, k, v string) { p.Labels[k] = v }
+	for name, c := range map[string]struct {
+		edit func(*corev1.Pod)
+		want map[string]string
+		kept []string
+	}{
+		"nothing":                    {func(*corev1.Pod) {}, map[string]string{"app": "web", "tier": "front", "pod-template-hash": "abc"}, nil},
+		"a stripped label set anew":  {func(p *corev1.Pod) { put(p, "app", "x") }, map[string]string{"app": "x", "tier": "front", "pod-template-hash": "abc"}, []string{"app"}},
+		"a stripped label as it was": {func(p *corev1.Pod) { put(p, "app", "web") }, map[string]string{"app": "web", "tier": "front", "pod-template-hash": "abc"}, nil},
+		"a label of their own":       {func(p *corev1.Pod) { put(p, "seen", "1") }, map[string]string{"app": "web", "tier": "front", "pod-template-hash": "abc", "seen": "1"}, nil},
+		"the mark taken off":         {func(p *corev1.Pod) { delete(p.Labels, evidence.LabelQuarantine) }, map[string]string{"app": "web", "tier": "front", "pod-template-hash": "abc"}, nil},
+		"another case's mark":        {func(p *corev1.Pod) { put(p, evidence.LabelQuarantine, "c-2") }, map[string]string{"app": "web", "tier": "front", "pod-template-hash": "abc", evidence.LabelQuarantine: "c-2"}, []string{evidence.LabelQuarantine}},
+		"the note taken off":         {func(p *corev1.Pod) { delete(p.Annotations, evidence.AnnotationOriginal) }, map[string]string{"app": "web", "tier": "front", "pod-template-hash": "abc"}, nil},
+		"an owner of their own added": {func(p *corev1.Pod) {
+			p.OwnerReferences = []metav1.OwnerReference{{Kind: "ConfigMap", Name: "x", UID: "x"}}
+		}, map[string]string{"app": "web", "tier": "front", "pod-template-hash": "abc"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, conn, client := scene(t, pod("ReplicaSet"))
+			layers := all(conn, &hand{})
+			done := contain(t, s, layers)
+			edit(t, client, c.edit)
+			owners := live(t, client).OwnerReferences
+			plan := release(t, conn, client, layers, done, quarantine.ToService)
+			p := live(t, client)
+			if !maps.Equal(p.Labels, c.want) || len(p.OwnerReferences) != len(owners) || p.Annotations["team"] != "blue" {
+				t.Errorf("labels %v, annotations %v, owners %v", p.Labels, p.Annotations, p.OwnerReferences)
+			}
+			if len(plan.Kept) != len(c.kept) {
+				t.Fatalf("kept %q, want words of %q", plan.Kept, c.kept)
+			}
+			for i, k := range c.kept {
+				if !strings.Contains(plan.Kept[i], k) {
+					t.Errorf("kept %q does not name %s", plan.Kept[i], k)
+				}
+			}
+		})
+	}
+}

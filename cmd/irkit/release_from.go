@@ -165,7 +165,7 @@ func (d *door) mayTrust(c *cli.Context, p playbooks.Parole) error {
 func printNote(w io.Writer, width int, p playbooks.Parole) {
 	n := p.Note
 	fmt.Fprintln(w, "by the undo annotation on the pod, since the case folder is not here")
-	rows := [][]string{{"origin", strings.ToUpper(n.Origin), quote(n.Why)}, {"sha256", n.SHA256.Hex()}}
+	rows := [][]string{{"origin", strings.ToUpper(n.Origin) + ": " + quote(n.Why)}, {"sha256", n.SHA256.Hex()}}
 	for _, s := range n.LeftOut {
 		rows = append(rows, []string{"left out", quote(s)})
 	}

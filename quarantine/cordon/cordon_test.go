@@ -108,3 +108,35 @@ func TestTheCordonStaysForAnotherHeldPod(t *testing.T) {
 		t.Errorf("%+v, %v, cordoned %v", r, err, node(t, client).Spec.Unschedulable)
 	}
 }
+
+// Who has no journal takes back only a cordon that managedFields give to irkit.
+func TestStandingCordonIsOurs(t *testing.T) {
+	entry := func(manager, fields string) metav1.ManagedFieldsEntry {
+		f := metav1.FieldsV1{}
+		if err := f.UnmarshalJSON([]byte(fields)); err != nil {
+			t.Fatal(err)
+		}
+		return metav1.ManagedFieldsEntry{Manager: manager, FieldsType: "FieldsV1", FieldsV1: &f}
+	}
+	spec, status := `{"f:spec":{"f:unschedulable":{}}}`, `{"f:status":{}}`
+	for name, c := range map[string]struct {
+		cordoned bool
+		managers []metav1.ManagedFieldsEntry
+		ours     bool
+	}{
+		"free":          {false, []metav1.ManagedFieldsEntry{entry("irkit", spec)}, false},
+		"ours":          {true, []metav1.ManagedFieldsEntry{entry("irkit", spec)}, true},
+		"someone's":     {true, []metav1.ManagedFieldsEntry{entry("kubectl-cordon", spec), entry("irkit", status)}, false},
+		"nobody's told": {true, nil, false},
+	} {
+		conn := &cluster.Conn{Client: fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "node-1", ManagedFields: c.managers}, Spec: corev1.NodeSpec{Unschedulable: c.cordoned}})}
+		got, ok, err := cordon.Standing(t.Context(), conn, evidence.Target{Node: "n1"})
+		if err != nil || ok != c.ours || ok && (got.Object.UID != "node-1" || got.Layer != quarantine.LayerCordon) {
+			t.Errorf("%s: %+v, %v, %v", name, got, ok, err)
+		}
+	}
+	conn := &cluster.Conn{Client: fake.NewClientset()}
+	if _, ok, err := cordon.Standing(t.Context(), conn, evidence.Target{Node: "n1"}); ok || err != nil {
+		t.Errorf("no such node: %v, %v", ok, err)
+	}
+}
