@@ -34,9 +34,9 @@ steps:
     measure: {within: 1s}
 `
 
-// intruded is a pod template with an intruder in it, whose connection the command server
+// intruderIn is a pod template with an intruder in it, whose connection the command server
 // hears of.
-func intruded(labels map[string]string) corev1.PodTemplateSpec {
+func intruderIn(labels map[string]string) corev1.PodTemplateSpec {
 	soon, no := int64(1), false
 	return corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: labels},
@@ -56,7 +56,7 @@ func workload(t *testing.T, c kubernetes.Interface, kind, name string, replicas 
 	t.Helper()
 	uncordon(t, c)
 	labels := map[string]string{"app": name}
-	meta, sel, tpl := metav1.ObjectMeta{Name: name, Namespace: ownNamespace}, &metav1.LabelSelector{MatchLabels: labels}, intruded(labels)
+	meta, sel, tpl := metav1.ObjectMeta{Name: name, Namespace: ownNamespace}, &metav1.LabelSelector{MatchLabels: labels}, intruderIn(labels)
 	ctx, o := t.Context(), metav1.CreateOptions{}
 	var err error
 	switch kind {
@@ -197,9 +197,9 @@ func TestOwners(t *testing.T) {
 			if held.Labels["app"] != "" || controllerOf(held) != "" {
 				t.Fatalf("while contained: labels %v, owners %v", held.Labels, held.OwnerReferences)
 			}
-			quiet(t, was)
+			unheard(t, was)
 			o.during(t, c, was, name)
-			quiet(t, was)
+			unheard(t, was)
 			p.release(was.Name, ownNamespace, "--to-service").want(t, 0)
 			o.after(t, c, was, name)
 			if now, err := c.CoreV1().Pods(ownNamespace).Get(t.Context(), was.Name, metav1.GetOptions{}); err == nil && now.DeletionTimestamp == nil {
@@ -212,8 +212,8 @@ func TestOwners(t *testing.T) {
 	}
 }
 
-// quiet: the command server hears nothing of the pod any more.
-func quiet(t *testing.T, pod *corev1.Pod) {
+// unheard: the command server hears nothing of the pod any more.
+func unheard(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
 	time.Sleep(1200 * time.Millisecond)
 	if at := heard(t, pod.Status.PodIP); time.Since(at) < time.Second {

@@ -54,7 +54,7 @@ func TestReleaseFromAnotherLaptop(t *testing.T) {
 	mergePod(t, c, was.Name, map[string]any{"annotations": map[string]string{evidence.AnnotationOriginal: strings.ReplaceAll(note, `app\":\"far\"`, `app\":\"bank\"`)}})
 	second.release(was.Name, ownNamespace, "--to-service", "--signers", signers).want(t, 6).says(t, "BROKEN", "does not hold", "+ metadata.labels.app: bank")
 	mergePod(t, c, was.Name, map[string]any{"annotations": map[string]string{evidence.AnnotationOriginal: note}})
-	quiet(t, was)
+	unheard(t, was)
 
 	out := second.release(was.Name, ownNamespace, "--to-service", "--signers", signers, "--force", "-o", "json").want(t, 0)
 	var said struct {
@@ -112,7 +112,7 @@ func TestReleaseAfterOthersEdited(t *testing.T) {
 		"annotations":     map[string]any{"seen-by": "someone", evidence.AnnotationOriginal: nil},
 		"ownerReferences": []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: kept.Name, UID: kept.UID}},
 	})
-	quiet(t, was)
+	unheard(t, was)
 	p.release(was.Name, ownNamespace, "--to-service").want(t, 0).says(t, "kept", "app was set to", "had been changed since")
 	now := getPod(t, c, ownNamespace, was.Name)
 	if !equalMaps(now.Labels, map[string]string{"app": "else", "extra": "1", "tier": "front", "team": "blue"}) || now.Annotations["seen-by"] != "someone" ||
@@ -137,7 +137,7 @@ func TestTwoPodsOfOneCase(t *testing.T) {
 	if _, err := c.NetworkingV1().NetworkPolicies(ownNamespace).Get(t.Context(), "irkit-quarantine-pair", metav1.GetOptions{}); err != nil {
 		t.Errorf("the policy that the other pod is held by: %v", err)
 	}
-	quiet(t, two)
+	unheard(t, two)
 	second.release(two.Name, ownNamespace, "--to-service").want(t, 0)
 	checkUntouched(t, c, one, "pair")
 	checkUntouched(t, c, two, "pair")
@@ -170,7 +170,7 @@ func TestUnknownController(t *testing.T) {
 	if controllerOf(held) != "Widget" || held.Labels[evidence.LabelQuarantine] != res.Case {
 		t.Errorf("while contained: labels %v, owners %v", held.Labels, held.OwnerReferences)
 	}
-	quiet(t, was)
+	unheard(t, was)
 	p.release(was.Name, ownNamespace, "--to-service").want(t, 0)
 	checkUntouched(t, c, was, res.Case)
 }
