@@ -15,6 +15,9 @@ import (
 	"irkit.dev/irkit/evidence"
 )
 
+// defaultName begins the names of roles and bindings.
+const defaultName = "irkit"
+
 // Grant says how the objects of RBAC are to be named and bound.
 type Grant struct {
 	Name      string           // empty: irkit
@@ -27,7 +30,7 @@ type Grant struct {
 // namespaces. Deterministic; verbs of one resource are merged; no wildcard.
 func RBAC(rules []evidence.Rule, g Grant) []runtime.Object {
 	if g.Name == "" {
-		g.Name = "irkit"
+		g.Name = defaultName
 	}
 	var out []runtime.Object
 	for _, s := range []evidence.Scope{evidence.InCluster, evidence.InTarget, evidence.InSystem, evidence.InNodes} {

@@ -21,7 +21,10 @@ type Order struct {
 	Plan      *Plan
 	Skip      []string // layers that shall not be applied here
 	KeepOwner bool
-	Force     bool // also where another case's mark is on the target; it is put back at release
+	// Force goes on where another case's mark is on the target, which is put back at release,
+	// and in a protected namespace.
+	Force     bool
+	Protected []string // namespaces that are protected beside those which always are
 	Allow     []evidence.Allow
 	Canaries  []evidence.Probe // further probes from inside
 	Authority evidence.Authority

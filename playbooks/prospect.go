@@ -26,7 +26,9 @@ type Prospect struct {
 	Forecast evidence.Forecast  `json:"forecast"`
 	Changes  []evidence.Change  `json:"changes"`
 	Missing  []cluster.Missing  `json:"missing_permissions"`
-	Answers  []Answer           `json:"admission,omitempty"` // of a server-side dry run
+	Answers  []Answer           `json:"admission,omitempty"`     // of a server-side dry run
+	Guard    string             `json:"guard,omitempty"`         // why acting here needs force, which was not given
+	Admin    bool               `json:"cluster_admin,omitempty"` // who asks may do everything
 	Targets  quarantine.Targets `json:"probes"`
 	Rules    []evidence.Rule    `json:"-"`
 	Steps    []string           `json:"steps"`
@@ -76,6 +78,7 @@ func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
 		p.Rules = append(p.Rules, nodepod.Rules()...) // never of AllRules: a group of their own
 		surveyed.Go(func() { nodeSpace = e.nodeSpace(ctx) })
 	}
+	surveyed.Go(func() { p.Admin, _ = e.Conn.Admin(ctx) }) // only for a warning
 	missing, err := e.Conn.Check(ctx, o.Target, p.Rules)
 	surveyed.Wait()
 	if err != nil {
@@ -97,6 +100,7 @@ func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
 	if len(p.Needs.Layers) == 0 {
 		p.Forecast = evidence.Forecast{Target: o.Target}
 	}
+	p.guard(o)
 	if p.Changes, err = e.footholds(o, p, missing); err != nil {
 		return p, err
 	}
@@ -156,6 +160,9 @@ func (e *Engine) AllRules(p *Plan) []evidence.Rule {
 		n = join(n, b.Needs())
 	}
 	rules := Rules(n, e.layers(nil, quarantine.Want{}, nil))
+	if len(n.Layers) == 0 {
+		return rules // nothing is to be released
+	}
 	return append(rules, quarantine.ReleaseRules(quarantine.DeletePod)...)
 }
 

@@ -57,6 +57,9 @@ type session struct {
 // session at a time. An error means that there is no sealed bundle; everything else is in
 // the Result.
 func (e *Engine) Run(ctx context.Context, o Order, look Prospect) (Result, error) {
+	if look.Guard != "" {
+		return Result{Case: o.Case}, fmt.Errorf("%w: %s", ErrProtected, look.Guard)
+	}
 	s := &session{Engine: e, order: o, look: look, began: e.Now(), result: Result{Case: o.Case}}
 	if err := s.open(ctx); err != nil {
 		return s.result, errors.Join(err, s.close())

@@ -25,6 +25,7 @@ and seals the evidence so that anybody can verify it without irkit.
 
 // run carries out one command line and answers its exit status.
 func (d *door) run(ctx context.Context, args []string) int {
+	d.args = args
 	app := d.app()
 	err := app.RunContext(ctx, append([]string{"irkit"}, order(app, args)...))
 	if err != nil {

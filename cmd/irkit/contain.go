@@ -77,7 +77,7 @@ func isolateFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "keep-owner", Usage: "strip labels but leave the ownerReferences"},
 		&cli.StringSliceFlag{Name: "allow", Usage: "`CIDR[:PORT]` that stays reachable, for the forensics host"},
 		&cli.StringSliceFlag{Name: "canary", Usage: "`ADDRESS:PORT` to measure from inside, beside what irkit chooses"},
-		&cli.BoolFlag{Name: "force", Usage: "take the pod over where another case's mark is on it; release puts that mark back"},
+		forceFlag(), protectedFlag(),
 	)
 }
 
@@ -102,12 +102,16 @@ func (d *door) session(c *cli.Context, shipped string) error {
 	if missing := look.Blocked(); len(missing) > 0 {
 		return d.missing(order.Target, missing)
 	}
+	d.warnAdmin(c, engine, order.Target.Namespace, look)
 	dry := c.String("dry-run")
 	if dry == "server" {
 		look.Answers = engine.Try(ctx, order, look)
 	}
 	if err := d.show(c, engine.Conn, look); err != nil || dry != "none" {
 		return err
+	}
+	if look.Guard != "" {
+		return guarded(look.Guard)
 	}
 	if err := d.confirm(c, look.Playbook, order.Target); err != nil {
 		return err
@@ -207,10 +211,17 @@ func (d *door) missing(t evidence.Target, missing []cluster.Missing) error {
 	return refused(fmt.Errorf("%d permissions are missing: nothing was changed", len(missing)), "an administrator applies the YAML above, or all of `irkit rbac`")
 }
 
+// guarded refuses to act in a protected namespace.
+func guarded(why string) error {
+	return refused(fmt.Errorf("%s: nothing was changed", why), "look at the plan, ask who runs that namespace, then --force goes on all the same")
+}
+
 // ended gives an error the status of its kind: what was refused before anything was changed.
 func (d *door) ended(err error) error {
 	var held *custody.HeldError
 	switch {
+	case errors.Is(err, playbooks.ErrProtected):
+		return guarded(err.Error())
 	case errors.Is(err, quarantine.ErrForeign):
 		return refused(err, "who holds that case releases it, or goes on with it: --case; --force takes the pod over")
 	case errors.Is(err, cluster.ErrReplaced), errors.Is(err, cluster.ErrAmbiguous), errors.Is(err, playbooks.ErrOtherTarget), errors.As(err, &held):

@@ -57,6 +57,17 @@ func actFlags() []cli.Flag {
 	)
 }
 
+// forceFlag is one word for all that irkit would refuse; the plan names what it overrides.
+func forceFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "force", Usage: "go on where irkit would refuse, as the plan names it: in a protected namespace; " +
+		"on a pod that another case holds, whose mark release puts back"}
+}
+
+func protectedFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "protected", EnvVars: []string{"IRKIT_PROTECTED"},
+		Usage: "`NAMESPACE` where only --force isolates, beside Kubernetes' and irkit's own and those with label irkit.dev/protected"}
+}
+
 func storeFlags() []cli.Flag {
 	return in("The store",
 		&cli.StringFlag{Name: "store", Usage: "also put the sealed bundle to `PLACE`: a folder, or s3://bucket/prefix"},

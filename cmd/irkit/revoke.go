@@ -95,6 +95,9 @@ func (d *door) revokePod(c *cli.Context) error {
 
 // carryOut asks and acts. A session that was ended before it sealed keeps its own bundle.
 func (d *door) carryOut(c *cli.Context, engine *playbooks.Engine, order playbooks.Order, look playbooks.Prospect) error {
+	if look.Guard != "" {
+		return guarded(look.Guard)
+	}
 	if r := look.Forecast.Refused; len(r) > 0 {
 		return refused(fmt.Errorf("%s cannot be done here: nothing was changed", strings.Join(r, ", ")), "the plan says why; leave it out, or see whether --force is meant")
 	}

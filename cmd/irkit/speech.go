@@ -23,6 +23,7 @@ type door struct {
 	stderr io.Writer
 	getenv func(string) (string, bool)
 	now    func() time.Time
+	args   []string // as given, for hints that say a command again
 }
 
 func (d *door) say(format string, args ...any) { d.line("", format, args...) }
