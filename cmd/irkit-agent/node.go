@@ -62,7 +62,7 @@ func (n *node) entered(o *worker.Options, container string) error {
 	}
 	o.Listener, o.TargetPID = l, t.PID
 	o.Reader = onNode{reading{inside.New(inside.Options{TargetPID: t.PID, ContainerID: container, Trust: evidence.TrustNode})}, t}
-	o.Cutter = guarded{cutting{target: t.PID}, t}
+	o.Cutter = newKeeping(guarded{cutting{target: t.PID}, t})
 	return nil
 }
 
