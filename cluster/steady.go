@@ -47,6 +47,7 @@ type health struct {
 
 	mu       sync.Mutex
 	answered bool      // the server has answered at least once
+	told     bool      // that it is waited for, in this outage
 	down     time.Time // since when it does not answer; zero: it does
 	back     time.Time // when it answered again
 }
@@ -114,7 +115,7 @@ func (s *health) heard(ctx context.Context, err error) {
 	switch {
 	case err == nil:
 		if !s.down.IsZero() {
-			s.down, s.back = time.Time{}, now
+			s.down, s.back, s.told = time.Time{}, now, false
 		}
 		s.answered = true
 	case s.answered && s.down.IsZero() && ctx.Err() == nil:
@@ -136,7 +137,7 @@ func (s *health) wait(r *http.Request, n int, resp *http.Response, err error) (t
 		if !answered || s.now().Sub(down) > outage || !harmless(r) && !unsent {
 			return 0, false
 		}
-		if n == 3 {
+		if n >= 3 && s.first() {
 			s.notice(fmt.Sprintf("the API server does not answer; waiting for it, at most %s", outage))
 		}
 		return step, true
@@ -152,6 +153,15 @@ func (s *health) wait(r *http.Request, n int, resp *http.Response, err error) (t
 		return after, n < asked && after <= busy
 	}
 	return 0, false
+}
+
+// first is true once in an outage.
+func (s *health) first() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	told := s.told
+	s.told = true
+	return !told
 }
 
 // retryAfter is what the server asks for, in seconds (RFC 9110, section 10.2.3), else other.

@@ -18,6 +18,5 @@ steps:
 
 func (p *person) runChaos(pod, caseID string, more ...string) ran {
 	p.t.Helper()
-	file := p.write("chaotic.yaml", chaotic)
-	return p.irkit(append([]string{"run", file, pod, "-n", ownNamespace, "--image", image, "--pull", "Never", "--yes", "-o", "json", "--case", caseID}, more...)...)
+	return p.irkit(p.chaos(pod, caseID, more...)...)
 }

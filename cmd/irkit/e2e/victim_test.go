@@ -17,11 +17,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
+
+	"irkit.dev/irkit/evidence"
 )
 
 // victim makes a StatefulSet of one pod with an intruder in it, and a Service in front, in
 // the tests' own namespace; it waits until the command server hears of the pod, and takes
-// all of it away at the end.
+// all of it away at the end, with what is left of case "case-"+name.
 func victim(t *testing.T, c kubernetes.Interface, name string) *corev1.Pod {
 	t.Helper()
 	uncordon(t, c)
@@ -70,10 +72,14 @@ func removeVictim(t *testing.T, c kubernetes.Interface, name string) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	now := metav1.DeleteOptions{GracePeriodSeconds: new(int64)}
+	// A test that failed did not release: its policy would hold the next pod of that name.
+	ours := metav1.ListOptions{LabelSelector: evidence.LabelCase + "=case-" + name}
 	for what, err := range map[string]error{
 		"StatefulSet": c.AppsV1().StatefulSets(ownNamespace).Delete(ctx, name, metav1.DeleteOptions{}),
 		"Service":     c.CoreV1().Services(ownNamespace).Delete(ctx, name, metav1.DeleteOptions{}),
 		"pod":         c.CoreV1().Pods(ownNamespace).Delete(ctx, name+"-0", now),
+		"policies of": c.NetworkingV1().NetworkPolicies(ownNamespace).DeleteCollection(ctx, metav1.DeleteOptions{}, ours),
+		"probe of":    c.CoreV1().Pods("irkit-system").DeleteCollection(ctx, now, ours),
 	} {
 		if err != nil && !apierrors.IsNotFound(err) {
 			t.Errorf("delete %s %s: %v", what, name, err)

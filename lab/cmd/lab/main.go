@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"irkit.dev/irkit/lab/cluster"
 	"irkit.dev/irkit/lab/place"
@@ -22,6 +23,7 @@ const usage = `usage: lab VERB
   load FILE     import an image archive (Docker or OCI)
   scene         apply the scene and wait until it is ready
   scene reset   delete the scene's namespaces, and apply it anew
+  restart-apiserver PAUSE  end the API server and start it again (PAUSE: 2s)
   kubeconfig    print where the administrator's kubeconfig is
   env           print what a shell should set
   traces        list what of a lab is on this machine; exit 1 if anything is
@@ -71,6 +73,13 @@ func run(ctx context.Context, arguments []string) error {
 	}
 	if len(arguments) == 2 && arguments[0] == "load" {
 		return load(ctx, lab, arguments[1])
+	}
+	if len(arguments) == 2 && arguments[0] == "restart-apiserver" {
+		pause, err := time.ParseDuration(arguments[1])
+		if err != nil {
+			return err
+		}
+		return lab.RestartAPIServer(ctx, pause)
 	}
 	fmt.Fprintln(os.Stderr, usage)
 	os.Exit(2)
