@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/quarantine"
 	"irkit.dev/irkit/quarantine/revoke"
 )
 
@@ -44,6 +45,9 @@ func NewJournal(log Log, earlier []evidence.Record, audit func(context.Context) 
 		did: StandingChanges(earlier), said: map[string]*sync.Mutex{},
 	}
 }
+
+// untouchedKey marks a failed record of a write that surely was not made.
+const untouchedKey = "untouched"
 
 // answerKey is where a did record keeps what its write answered.
 const answerKey = "answer"
@@ -84,6 +88,9 @@ func (j *Journal) Do(ctx context.Context, c evidence.Change, act func(context.Co
 	}
 	if len(answer) > 0 {
 		r.Data = map[string]any{answerKey: answer}
+	}
+	if errors.Is(err, quarantine.ErrForeign) {
+		r.Data = map[string]any{untouchedKey: true}
 	}
 	noted := j.Note(context.WithoutCancel(ctx), r)
 	if err == nil {

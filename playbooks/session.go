@@ -32,6 +32,7 @@ type Result struct {
 	Interrupted bool              `json:"interrupted"`
 	Receipt     string            `json:"receipt,omitempty"` // the file, when a store has it
 	StoreError  string            `json:"store_error,omitempty"`
+	Refused     string            `json:"refused,omitempty"` // another case was faster: nothing was written
 	Report      string            `json:"report"`
 }
 
@@ -107,10 +108,10 @@ func (s *session) open(ctx context.Context) error {
 	journal.Room = s.bag.FreeReserve
 	s.site = &Site{
 		Conn: s.Conn, Look: s.look, Want: s.look.Want, Journal: journal, Key: key, Order: s.order, Now: s.Now, Progress: s.Progress,
-		Hands: s.hands(s.order, key, journal),
 		Watch: NewWatch(s.look.Scene, s.order.Case, s.began),
 		have:  capturedIn(history.Records, s.bag.ID()),
 	}
+	s.site.Hands = s.hands(s.order, key, s.site.Gate.behind(journal))
 	if nodePodLeft(history.Records) != "" {
 		s.site.Hands.Leftover()
 	}
@@ -178,6 +179,10 @@ func (s *session) steps(ctx context.Context) {
 			return
 		}
 		err := s.step(ctx, step, s.order.Plan.Blueprints[i])
+		if refused := s.site.Gate.Refused(); refused != nil && len(begun(s.log.Records())) == 0 {
+			s.result.Refused = refused.Error()
+			return
+		}
 		if err != nil && step.OnFailure == Stop {
 			s.Progress("step %s asks to stop after a failure", step.ID)
 			return

@@ -19,6 +19,7 @@ type Site struct {
 	Want    quarantine.Want
 	Journal *Journal
 	Hands   *Hands
+	Gate    Gate // in front of every write but the mark's own
 	Watch   *Watch
 	Guard   *Guard // of what others do to it; nil: nobody looks
 	Key     Key

@@ -2,6 +2,7 @@ package playbooks
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 
@@ -53,6 +54,15 @@ func begun(records []evidence.Record) []quarantine.Done {
 			open[id] = o
 		}
 		o.undo = nil // begun again: so is what undoes it
+		if r.Phase == evidence.Intend {
+			o.begun++
+		}
+		// A try before this one may have been made.
+		if sure, _ := r.Data[untouchedKey].(bool); sure && r.Phase == evidence.FailedP && o.begun == 1 {
+			delete(open, id)
+			order = slices.DeleteFunc(order, func(o string) bool { return o == id })
+			continue
+		}
 		if r.Phase == evidence.Did {
 			o.Done = quarantine.Done{Change: *r.Change, Data: answerOf(r)}
 		}
@@ -71,7 +81,8 @@ func begun(records []evidence.Record) []quarantine.Done {
 // that did.
 type opened struct {
 	quarantine.Done
-	undo map[string]bool
+	begun int // how often
+	undo  map[string]bool
 }
 
 // undone notes a record of a write that undoes the change, and says whether all is undone:

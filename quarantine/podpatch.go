@@ -191,8 +191,13 @@ func patchPod(ctx context.Context, conn *cluster.Conn, t evidence.Target, did st
 }
 
 // moved reports that the object was not as the patch expected: a failed test is 422 on the
-// API server (k8s.io/apiserver, endpoints/handlers/patch.go), 409 is a lost race.
+// API server (k8s.io/apiserver, endpoints/handlers/patch.go), 409 is a lost race. That 422
+// says nothing of the test; what validation refuses is told by its causes.
 func moved(err error) bool {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) && apierrors.IsInvalid(err) && (status.Status().Details == nil || len(status.Status().Details.Causes) == 0) {
+		return true
+	}
 	return apierrors.IsConflict(err) || strings.Contains(err.Error(), "test failed") ||
 		strings.Contains(err.Error(), "error in test for path") || strings.Contains(err.Error(), "does not exist") && !apierrors.IsNotFound(err)
 }

@@ -33,6 +33,8 @@ func (d *door) tellResult(c *cli.Context, r playbooks.Result, err error) error {
 		d.printResult(r)
 	}
 	switch {
+	case r.Refused != "":
+		return refused(fmt.Errorf("nothing was changed on the pod: %s", r.Refused), "who holds that case releases it, or goes on with it: --case; --force takes the pod over")
 	case r.Interrupted:
 		return outcome{statusInterrupted, fmt.Errorf("interrupted: what was there is sealed in %s", r.Bundle)}
 	case r.Verdict != nil && r.Verdict.State != evidence.Contained:

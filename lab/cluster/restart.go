@@ -5,6 +5,7 @@ import (
 	"os"
 	"time"
 
+	"irkit.dev/irkit/lab/apply"
 	"irkit.dev/irkit/lab/daemons"
 	"irkit.dev/irkit/lab/node"
 	"irkit.dev/irkit/lab/parts"
@@ -34,10 +35,8 @@ func (l Lab) RestartAPIServer(ctx context.Context, pause time.Duration) error {
 		return err
 	}
 	setup := daemons.Setup{Layout: l.Layout, Parts: set, CNI: l.CNI(), Self: self}
-	for _, d := range []node.Daemon{setup.APIServer(), setup.Scheduler()} {
-		if err := l.stopIfRuns(ctx, d); err != nil {
-			return err
-		}
+	if err := l.stopIfRuns(ctx, setup.APIServer()); err != nil {
+		return err
 	}
 	l.say("the API server is down")
 	select {
@@ -50,7 +49,12 @@ func (l Lab) RestartAPIServer(ctx context.Context, pause time.Duration) error {
 	if err := l.run(ctx, setup.APIServer()); err != nil {
 		return err
 	}
-	if err := l.until(ctx, "the API server", cluster.Serves); err != nil {
+	// Not l.until: a daemon that ended while there was no API server is no reason to leave
+	// the lab without one.
+	if err := apply.Until(ctx, "the API server", cluster.Serves); err != nil {
+		return err
+	}
+	if err := l.stopIfRuns(ctx, setup.Scheduler()); err != nil {
 		return err
 	}
 	if err := l.run(ctx, setup.Scheduler()); err != nil {

@@ -28,8 +28,9 @@ func Standard() []playbooks.Kind {
 	}
 }
 
-// isolate applies layers of quarantine. None waits for another, but that labels are
-// stripped only after the quarantine label is on.
+// isolate applies layers of quarantine. All wait, for a moment, for the mark that keeps two
+// irkits apart; else none waits for another, but that labels are stripped only after the
+// quarantine label is on.
 type isolate struct {
 	layers []string
 }
@@ -65,6 +66,9 @@ type isolating struct {
 }
 
 func (i *isolating) Run(ctx context.Context, t evidence.Target, _ evidence.Sink) (playbooks.Outcome, error) {
+	if i.wants(quarantine.LayerLabel) {
+		i.site.Gate.Shut()
+	}
 	var all sync.WaitGroup
 	all.Go(func() {
 		// The probe pod is for measuring only; what it cannot tell is then unknown.
@@ -72,16 +76,23 @@ func (i *isolating) Run(ctx context.Context, t evidence.Target, _ evidence.Sink)
 			i.site.Progress("no probe pod: %v", err)
 		}
 	})
-	all.Go(func() { i.layer(ctx, quarantine.LayerNetns) })
-	all.Go(func() { i.layer(ctx, quarantine.LayerCordon) })
+	all.Go(func() {
+		if i.wants(quarantine.LayerNetns) {
+			// Asked for ahead, since what can be tried of a hand need not wait; the cut
+			// says what became of it.
+			_, _ = i.site.Hands.Cutter(ctx)
+		}
+		i.behind(ctx, quarantine.LayerNetns)
+	})
+	all.Go(func() { i.behind(ctx, quarantine.LayerCordon) })
 	all.Go(func() {
 		var labels sync.WaitGroup
 		marked := true
-		labels.Go(func() { i.layer(ctx, quarantine.LayerNetpol) })
+		labels.Go(func() { i.behind(ctx, quarantine.LayerNetpol) })
 		labels.Go(func() { marked = i.layer(ctx, quarantine.LayerLabel) })
 		labels.Wait()
 		if marked {
-			i.layer(ctx, quarantine.LayerDetach)
+			i.behind(ctx, quarantine.LayerDetach)
 		} else {
 			i.became(quarantine.LayerDetach, false, errUnmarked)
 		}
@@ -101,7 +112,19 @@ func (i *isolating) layer(ctx context.Context, name string) bool {
 		return true
 	}
 	wrote, err := i.apply(ctx, layer, i.site.Look.ChangesOf(name))
+	if name == quarantine.LayerLabel {
+		i.site.Gate.Open(err)
+	}
 	return i.became(name, wrote, err)
+}
+
+// behind is layer behind the gate: nothing is intended where another case holds the target.
+func (i *isolating) behind(ctx context.Context, name string) {
+	if err := i.site.Gate.Pass(ctx); err != nil {
+		i.became(name, false, err)
+		return
+	}
+	i.layer(ctx, name)
 }
 
 // wants: this step asks for the layer, and the order and the scene let it be.

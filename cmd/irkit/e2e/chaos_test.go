@@ -2,6 +2,12 @@
 
 package e2e
 
+import (
+	"testing"
+
+	"irkit.dev/irkit/evidence"
+)
+
 // chaotic makes every write that contain makes, but for the cordon, which side by side
 // would be another test's; the slow part of collecting is left out.
 const chaotic = `apiVersion: irkit.dev/v1alpha1
@@ -19,4 +25,17 @@ steps:
 func (p *person) runChaos(pod, caseID string, more ...string) ran {
 	p.t.Helper()
 	return p.irkit(p.chaos(pod, caseID, more...)...)
+}
+
+// again runs contain once more, undisturbed: nothing goes out of the pod then. What comes
+// in may not be known: where all was closed by the first run, nothing that worked before
+// is there to be tried, and the verdict says so.
+func (p *person) again(t *testing.T, pod, caseID string) ran {
+	t.Helper()
+	r := p.runChaos(pod, caseID)
+	v := r.result(t).Verdict
+	if v == nil || v.Outbound != evidence.Contained || (r.code == 0) != (v.State == evidence.Contained) || r.code != 0 && r.code != 5 {
+		t.Errorf("again: exit %d, verdict %+v", r.code, v)
+	}
+	return r
 }

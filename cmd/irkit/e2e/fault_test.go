@@ -126,8 +126,7 @@ func disturbed(t *testing.T, c kubernetes.Interface, n int, d disturbance) {
 	if !d.release {
 		p.checkHonest(t, c, pod, caseID, through(func() ran { return p.runChaos(pod.Name, caseID) }))
 		if n%2 == 0 {
-			p.runChaos(pod.Name, caseID).want(t, 0)
-			p.checkHonest(t, c, pod, caseID, ran{})
+			p.checkHonest(t, c, pod, caseID, p.again(t, pod.Name, caseID))
 		}
 	} else {
 		p.runChaos(pod.Name, caseID).want(t, 0)

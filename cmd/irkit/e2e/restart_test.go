@@ -90,10 +90,7 @@ func TestServerRestarts(t *testing.T) {
 			if v := r.result(t).Verdict; (r.code == 5) == (v != nil && v.State == evidence.Contained) {
 				t.Errorf("exit %d with verdict %+v", r.code, v)
 			}
-			again := p.runChaos(pod.Name, "case-"+name).want(t, 0).result(t)
-			if again.Verdict == nil || again.Verdict.State != evidence.Contained {
-				t.Errorf("again: verdict %+v", again.Verdict)
-			}
+			p.again(t, pod.Name, "case-"+name)
 			p.checkStands(t, c, pod, "case-"+name)
 			checkNotTakenBack(t, p, "case-"+name)
 			p.release(pod.Name, ownNamespace, "--to-service", "--case", "case-"+name).want(t, 0)
