@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,7 +24,8 @@ import (
 
 // victim makes a StatefulSet of one pod with an intruder in it, and a Service in front, in
 // the tests' own namespace; it waits until the command server hears of the pod, and takes
-// all of it away at the end, with what is left of case "case-"+name.
+// all of it away at the end, with what is left of the cases
+// "case-"+name and "case-"+name+"-other".
 func victim(t *testing.T, c kubernetes.Interface, name string) *corev1.Pod {
 	t.Helper()
 	uncordon(t, c)
@@ -73,7 +75,7 @@ func removeVictim(t *testing.T, c kubernetes.Interface, name string) {
 	ctx := context.WithoutCancel(t.Context())
 	now := metav1.DeleteOptions{GracePeriodSeconds: new(int64)}
 	// A test that failed did not release: its policy would hold the next pod of that name.
-	ours := metav1.ListOptions{LabelSelector: evidence.LabelCase + "=case-" + name}
+	ours := metav1.ListOptions{LabelSelector: fmt.Sprintf("%s in (case-%s, case-%[2]s-other)", evidence.LabelCase, name)}
 	for what, err := range map[string]error{
 		"StatefulSet": c.AppsV1().StatefulSets(ownNamespace).Delete(ctx, name, metav1.DeleteOptions{}),
 		"Service":     c.CoreV1().Services(ownNamespace).Delete(ctx, name, metav1.DeleteOptions{}),
