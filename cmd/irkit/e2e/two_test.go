@@ -40,7 +40,10 @@ func TestTwoAtOnce(t *testing.T) {
 			won, lost, mine, other = second, first, other, mine
 			a, b = b, a
 		}
-		a.want(t, 0)
+		// Through a proxy this slow what came in before may not have been measured in time.
+		if v := a.result(t).Verdict; v == nil || v.Outbound != evidence.Contained || a.code != 0 && a.code != 5 {
+			t.Errorf("who was first ends with %d, verdict %+v", a.code, v)
+		}
 		b.want(t, 6).says(t, mine)
 		held := getPod(t, c, ownNamespace, pod.Name)
 		if held.Labels[evidence.LabelQuarantine] != mine {
