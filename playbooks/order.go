@@ -26,6 +26,7 @@ type Order struct {
 	Force     bool
 	Protected []string // namespaces that are protected beside those which always are
 	Allow     []evidence.Allow
+	AllowDNS  bool
 	Canaries  []evidence.Probe // further probes from inside
 	Authority evidence.Authority
 

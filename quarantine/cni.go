@@ -40,14 +40,9 @@ func plugins() []plugin {
 	}
 }
 
-// denyGroups are API groups in which a deny can be written that beats an allow.
-func denyGroups() []string {
-	return []string{"cilium.io", "projectcalico.org", "policy.networking.k8s.io", "crd.antrea.io"}
-}
-
 // detectCNI weighs the signs. API groups alone say which plugin it was, not that it
 // runs; a CiliumNode with this node's addresses is written by a running agent.
-func detectCNI(apis []string, agents []appsv1.DaemonSet, marks map[string]string, cilium bool) CNI {
+func detectCNI(apis, served []string, agents []appsv1.DaemonSet, marks map[string]string, cilium bool) CNI {
 	out := CNI{Enforces: Unknown, Signs: []string{}}
 	rank := 0
 	for _, p := range plugins() {
@@ -87,9 +82,9 @@ func detectCNI(apis []string, agents []appsv1.DaemonSet, marks map[string]string
 		out.Name, out.Enforces = "k3s", Enforces // kube-router is built in
 		out.Signs = append(out.Signs, "node annotation k3s.io/node-args")
 	}
-	for _, g := range denyGroups() {
-		if slices.Contains(apis, g) {
-			out.Deny = append(out.Deny, g)
+	for _, d := range deniers() {
+		if slices.Contains(served, d.GroupVersion().String()) {
+			out.Deny = append(out.Deny, d.Group)
 		}
 	}
 	return out
@@ -155,6 +150,9 @@ func (y *surveyor) groups(ctx context.Context) error {
 	}
 	for _, g := range l.Groups {
 		y.apis = append(y.apis, g.Name)
+		for _, v := range g.Versions {
+			y.served = append(y.served, v.GroupVersion)
+		}
 	}
 	return y.beyond(ctx)
 }

@@ -17,6 +17,7 @@ func Forecast(s Scene, t evidence.Target, w Want) evidence.Forecast {
 	f.state()
 	f.lock()
 	f.network()
+	f.exceptions()
 	f.probes()
 	f.owner()
 	f.service()
@@ -64,7 +65,12 @@ func (f *forecaster) refuse(code, text string, layers ...string) {
 func (f *forecaster) state() {
 	s := f.s
 	for _, l := range DefaultLayers() {
-		if code, why := unsuited(s, l); code != "" {
+		code, why := unsuited(s, l)
+		switch {
+		case code == noDeny && f.w.wants(l): // most clusters have none: nothing is wrong
+			f.out.Refused = append(f.out.Refused, l)
+			f.add(evidence.Note, code, "", "", why)
+		case code != "":
 			f.refuse(code, why, l)
 		}
 	}
@@ -101,10 +107,14 @@ func notRunning(st corev1.ContainerStatus) string {
 	return "no state"
 }
 
+const noDeny = "no-deny-api"
+
 // unsuited says why a layer cannot be applied in this scene; empty: it can.
 func unsuited(s Scene, layer string) (code, why string) {
-	network := layer == LayerNetns || layer == LayerNetpol
+	network := layer == LayerNetns || layer == LayerNetpol || layer == LayerDeny
 	switch {
+	case layer == LayerDeny && len(s.CNI.Deny) == 0:
+		return noDeny, "the cluster has no API in which a deny could be written: what another's policy allows, no policy of ours takes away"
 	case network && s.Pod.Spec.HostNetwork:
 		return "host-network", "the pod uses the node's network: cutting it would cut the node, and a NetworkPolicy does not reach it; contain the node instead"
 	case layer == LayerNetns && s.windows():

@@ -16,7 +16,7 @@ func (f *forecaster) network() {
 	if _, why := unsuited(f.s, LayerNetpol); why != "" || !f.w.wants(LayerNetpol) {
 		return
 	}
-	for _, r := range f.s.residuals(f.w, FutureLabels(f.s, f.w)) {
+	for _, r := range f.s.residuals(LayerNetpol, f.w, FutureLabels(f.s, f.w)) {
 		text := fmt.Sprintf("policy %s still lets through: %s (%s); policies only add, so that ours does not take it away", r.Policy, r.Text, r.Rule)
 		code := "residual-allow"
 		switch {
@@ -28,9 +28,6 @@ func (f *forecaster) network() {
 			text = fmt.Sprintf("policy %s may still let through: %s (%s); %s", r.Policy, r.Text, r.Rule, r.Unsure)
 		}
 		f.add(evidence.Warning, code, LayerNetpol, r.Policy, text)
-	}
-	for _, a := range f.w.Allow {
-		f.add(evidence.Warning, "allowed", LayerNetns, "", fmt.Sprintf("--allow leaves %s reachable through the cut", a.Prefix))
 	}
 	switch f.s.CNI.Enforces {
 	case Enforces:

@@ -196,8 +196,24 @@ func (s Scene) end() reach.PodEnd {
 		Ports: ports(&s.Pod.Spec), ServiceAccount: s.Pod.Spec.ServiceAccountName}
 }
 
-// residuals are the rules of others that let something through when the target has these
-// labels.
-func (s Scene) residuals(w Want, future map[string]string) []reach.Residual {
-	return s.policies(w.Case).Residuals(s.end(), future)
+// residuals are the rules of others that let something through a layer of policy when the
+// target has these labels. A deny beats them, but for those that are asked before it.
+func (s Scene) residuals(layer string, w Want, future map[string]string) []reach.Residual {
+	p := s.policies(w.Case)
+	if layer == LayerDeny {
+		for _, d := range deniers() {
+			if !slices.Contains(s.CNI.Deny, d.Group) {
+				continue
+			}
+			spec, err := d.spec(s, s.Target, Want{Case: w.Case}) // exceptions are no residual: they were asked for
+			if err == nil {
+				o := evidence.Object{APIVersion: d.GroupVersion().String(), Kind: d.kind, Name: d.name(s.Target, w.Case)}
+				if d.namespaced {
+					o.Namespace = s.Target.Namespace
+				}
+				p.Foreign = append(p.Foreign, reach.Foreign{Object: o, Spec: encode(spec), Closes: true})
+			}
+		}
+	}
+	return p.Residuals(s.end(), future)
 }

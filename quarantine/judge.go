@@ -64,7 +64,7 @@ func (j *judge) layer(a Applied) evidence.LayerVerdict {
 	switch a.Layer {
 	case LayerNetns:
 		j.netns(&l)
-	case LayerNetpol:
+	case LayerNetpol, LayerDeny:
 		j.netpol(&l, a)
 	default:
 		l.Out, l.In = evidence.Unverified, evidence.Unverified
@@ -102,7 +102,7 @@ func (j *judge) whole() {
 	v.Outbound, v.Inbound = evidence.Failed, evidence.Failed
 	some := false
 	for _, l := range v.Layers {
-		if !l.Applied || (l.Layer != LayerNetns && l.Layer != LayerNetpol) {
+		if !l.Applied || !stops(l.Layer) {
 			continue
 		}
 		v.Outbound, v.Inbound = evidence.Better(v.Outbound, l.Out), evidence.Better(v.Inbound, l.In)
@@ -121,11 +121,16 @@ func (j *judge) whole() {
 	j.sentences()
 }
 
+// stops: the layer stops traffic.
+func stops(layer string) bool {
+	return layer == LayerNetns || layer == LayerNetpol || layer == LayerDeny
+}
+
 func (j *judge) sentences() {
 	v := &j.v
 	var holds []string
 	for _, l := range v.Layers {
-		if l.Applied && l.Out == v.Outbound && l.In == v.Inbound && (l.Layer == LayerNetns || l.Layer == LayerNetpol) {
+		if l.Applied && l.Out == v.Outbound && l.In == v.Inbound && stops(l.Layer) {
 			holds = append(holds, l.Layer)
 		}
 	}
@@ -147,7 +152,7 @@ func (j *judge) sentences() {
 	if v.State != evidence.Contained {
 		for _, l := range v.Layers {
 			for _, w := range l.Why {
-				if l.Layer == LayerNetns || l.Layer == LayerNetpol {
+				if stops(l.Layer) {
 					v.Why = append(v.Why, l.Layer+": "+w)
 				}
 			}
@@ -186,14 +191,14 @@ func established(flows []evidence.Flow) int {
 	return n
 }
 
-// residualText names what someone's policy still lets through, in a direction.
-func (j *judge) residualText(d networkingv1.PolicyType, w Want) []string {
+// residualText names what someone's policy still lets through a layer, in a direction.
+func (j *judge) residualText(layer string, d networkingv1.PolicyType, w Want) []string {
 	var out []string
 	labels := FutureLabels(j.m.Scene, w)
 	if j.m.Labels != nil { // what it really carries now: someone may have put some back
 		labels = j.m.Labels
 	}
-	for _, r := range j.m.Scene.residuals(w, labels) {
+	for _, r := range j.m.Scene.residuals(layer, w, labels) {
 		switch {
 		case r.Direction != d:
 		case r.Unsure != "":

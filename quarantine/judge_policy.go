@@ -33,12 +33,15 @@ func (j *judge) netpol(l *evidence.LayerVerdict, a Applied) {
 	l.In, why = state(in, "inbound, the policy alone")
 	l.Why = append(l.Why, why...)
 	j.enforced(l, a, outs, ins)
+	if l.Layer == LayerDeny {
+		l.Why = append(l.Why, "it was measured together with the NetworkPolicy")
+	}
 	w := Want{Case: j.m.Case, Layers: j.names()}
-	for _, t := range j.residualText(networkingv1.PolicyTypeEgress, w) {
+	for _, t := range j.residualText(l.Layer, networkingv1.PolicyTypeEgress, w) {
 		l.Out = evidence.Worse(l.Out, evidence.Partial)
 		l.Why = append(l.Why, t)
 	}
-	for _, t := range j.residualText(networkingv1.PolicyTypeIngress, w) {
+	for _, t := range j.residualText(l.Layer, networkingv1.PolicyTypeIngress, w) {
 		l.In = evidence.Worse(l.In, evidence.Partial)
 		l.Why = append(l.Why, t)
 	}

@@ -110,6 +110,7 @@ type Want struct {
 	Case      string           // [a-z0-9-]{1,40}
 	KeepOwner bool             // detach strips labels and keeps ownerReferences
 	Allow     []evidence.Allow // honoured by every network layer
+	AllowDNS  bool             // the DNS Service too
 	// Force takes a target over that another case's mark is on; that mark is kept in the
 	// change and put back by release.
 	Force bool
@@ -120,5 +121,5 @@ type Want struct {
 
 // DefaultLayers are all layers, in the order of their effect.
 func DefaultLayers() []string {
-	return []string{LayerNetns, LayerLabel, LayerNetpol, LayerDetach, LayerCordon}
+	return []string{LayerNetns, LayerLabel, LayerNetpol, LayerDeny, LayerDetach, LayerCordon}
 }

@@ -38,7 +38,7 @@ func netnsChange(s Scene, t evidence.Target, w Want) []evidence.Change {
 	if _, why := unsuited(s, LayerNetns); why != "" || !w.wants(LayerNetns) {
 		return nil
 	}
-	cut := agent.Cut{Case: w.Case, Holes: Holes(s), Allow: w.Allow, NodeAddrs: nodeAddrs(s)}
+	cut := agent.Cut{Case: w.Case, Holes: Holes(s), Allow: w.exceptions(s), NodeAddrs: nodeAddrs(s)}
 	return []evidence.Change{{
 		ID: LayerNetns + "/cut/pod/" + t.Namespace + "/" + t.Pod + "/" + t.UID, Layer: LayerNetns, Op: evidence.OpCut, Object: podObject(t),
 		Before: json.RawMessage("null"), After: encode(cut),

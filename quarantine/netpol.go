@@ -74,12 +74,25 @@ func policyChanges(s Scene, t evidence.Target, w Want) []evidence.Change {
 		return nil
 	}
 	var out []evidence.Change
-	if early := earlyLabels(s); early != nil {
-		out = append(out, policyChange(t, w.Case, earlyName(w.Case, t), early,
-			"stop all traffic of the pod by a label that it has already, which plugins act on at once"))
+	except := func(c evidence.Change) evidence.Change {
+		if len(w.exceptions(s)) == 0 {
+			return c
+		}
+		p, err := policyOf(c)
+		if err != nil {
+			return c
+		}
+		excepted(&p.Spec, s, w)
+		c.After = encode(p)
+		c.Why += ", but for what --allow names"
+		return c
 	}
-	return append(out, policyChange(t, w.Case, policyName(w.Case), map[string]string{evidence.LabelQuarantine: w.Case},
-		"stop all traffic, both ways, of the pods of case "+w.Case))
+	if early := earlyLabels(s); early != nil {
+		out = append(out, except(policyChange(t, w.Case, earlyName(w.Case, t), early,
+			"stop all traffic of the pod by a label that it has already, which plugins act on at once")))
+	}
+	return append(out, except(policyChange(t, w.Case, policyName(w.Case), map[string]string{evidence.LabelQuarantine: w.Case},
+		"stop all traffic, both ways, of the pods of case "+w.Case)))
 }
 
 func policyChange(t evidence.Target, caseID, name string, on map[string]string, why string) evidence.Change {
@@ -200,7 +213,7 @@ func (l *netpol) release(ctx context.Context, c evidence.Change, want *networkin
 		return res, nil
 	}
 	if !Early(c) {
-		users, err := l.users(ctx, want)
+		users, err := carriers(ctx, l.conn, want.Namespace, want.Spec.PodSelector.MatchLabels)
 		if err != nil {
 			return res, l.conn.Explain(did, err)
 		}
@@ -221,11 +234,12 @@ func (l *netpol) release(ctx context.Context, c evidence.Change, want *networkin
 	return res, nil
 }
 
-func (l *netpol) users(ctx context.Context, p *networkingv1.NetworkPolicy) ([]string, error) {
+// carriers are the pods of a namespace that have these labels.
+func carriers(ctx context.Context, conn *cluster.Conn, namespace string, on map[string]string) ([]string, error) {
 	var out []string
 	err := pages(func(o metav1.ListOptions) (string, error) {
-		o.LabelSelector = metav1.FormatLabelSelector(&p.Spec.PodSelector)
-		pods, err := l.conn.Client.CoreV1().Pods(p.Namespace).List(ctx, o)
+		o.LabelSelector = metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: on})
+		pods, err := conn.Client.CoreV1().Pods(namespace).List(ctx, o)
 		if err != nil {
 			return "", err
 		}

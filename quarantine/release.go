@@ -58,12 +58,12 @@ type releaser struct {
 	plan                                      ReleasePlan
 	t                                         evidence.Target
 	live                                      *corev1.Pod
-	cut, label, early, policy, detach, cordon []evidence.Change
+	cut, label, early, policy, detach, cordon []evidence.Change // policy: deny too
 	other                                     []evidence.Change
 }
 
 func (r *releaser) byLayer(c evidence.Change) {
-	at := map[string]*[]evidence.Change{LayerNetns: &r.cut, LayerLabel: &r.label, LayerNetpol: &r.policy, LayerDetach: &r.detach, LayerCordon: &r.cordon, "hand": nil, "probe": nil}
+	at := map[string]*[]evidence.Change{LayerNetns: &r.cut, LayerLabel: &r.label, LayerNetpol: &r.policy, LayerDeny: &r.policy, LayerDetach: &r.detach, LayerCordon: &r.cordon, "hand": nil, "probe": nil}
 	list, ok := at[c.Layer]
 	switch {
 	case !ok:

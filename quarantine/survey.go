@@ -51,6 +51,7 @@ type surveyor struct {
 	mu     sync.Mutex
 	scene  Scene
 	apis   []string           // API groups
+	served []string           // their versions
 	agents []appsv1.DaemonSet // of the whole cluster
 	cilium []netip.Addr       // of the CiliumNode
 	pods   []corev1.Pod       // of the namespace
@@ -249,7 +250,7 @@ func (y *surveyor) settle() {
 	if y.apis != nil && !slices.Contains(y.apis, "cilium.io") { // then nothing was missed
 		s.Gaps = slices.DeleteFunc(s.Gaps, func(g Gap) bool { return strings.HasPrefix(g.What, "CiliumNode") })
 	}
-	s.CNI = detectCNI(y.apis, y.agents, y.marks, len(y.cilium) > 0)
+	s.CNI = detectCNI(y.apis, y.served, y.agents, y.marks, len(y.cilium) > 0)
 	if s.Pod.Annotations["janitor/ttl"] != "" || s.Pod.Annotations["janitor/expires"] != "" {
 		s.Reapers = append(s.Reapers, "kube-janitor, by an annotation on the pod")
 	}

@@ -152,6 +152,15 @@ func (u Undo) own(c evidence.Change) (own evidence.Change, why string) {
 		}
 		return own, "it is no policy of this case"
 	}
+	if c.Layer == LayerDeny {
+		for _, d := range deniers() {
+			made := d.change(t, u.Case, map[string]any{})
+			if d.kind == c.Object.Kind && made.Object.Name == c.Object.Name && made.Object.APIVersion == c.Object.APIVersion {
+				return made, ""
+			}
+		}
+		return own, "it is no policy of this case"
+	}
 	return own, "this irkit does not undo that layer from an annotation"
 }
 

@@ -75,7 +75,7 @@ func (d *door) checkSessionFlags(c *cli.Context, o *playbooks.Order) (err error)
 	o.Authority = evidence.Authority{Basis: c.String("authority"), Purpose: c.String("purpose"), Approver: c.String("approver")}
 	o.Skip, o.KeepOwner, o.Force = c.StringSlice("skip"), c.Bool("keep-owner"), c.Bool("force")
 	o.Protected = flatWords(c.StringSlice("protected"))
-	layers := []string{quarantine.LayerNetns, quarantine.LayerNetpol, quarantine.LayerDetach, quarantine.LayerCordon}
+	layers := []string{quarantine.LayerNetns, quarantine.LayerNetpol, quarantine.LayerDeny, quarantine.LayerDetach, quarantine.LayerCordon}
 	for _, s := range o.Skip {
 		if !slices.Contains(layers, s) {
 			return usagef("", fmt.Errorf("--skip %s: want one of %s", s, strings.Join(layers, ", ")))
@@ -88,6 +88,7 @@ func (d *door) checkSessionFlags(c *cli.Context, o *playbooks.Order) (err error)
 		}
 		o.Allow = append(o.Allow, allow)
 	}
+	o.AllowDNS = c.Bool("allow-dns")
 	for i, a := range c.StringSlice("canary") {
 		addr, err := netip.ParseAddrPort(a)
 		if err != nil {

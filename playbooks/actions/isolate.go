@@ -37,11 +37,11 @@ type isolate struct {
 
 func newIsolate(with *yaml.Node) (playbooks.Blueprint, []playbooks.Fault) {
 	f := playbooks.FieldsOf(with, "isolate")
-	layers := f.Words("layers", quarantine.LayerNetns, quarantine.LayerNetpol, quarantine.LayerDetach, quarantine.LayerCordon)
+	layers := f.Words("layers", quarantine.LayerNetns, quarantine.LayerNetpol, quarantine.LayerDeny, quarantine.LayerDetach, quarantine.LayerCordon)
 	if layers == nil {
-		layers = []string{quarantine.LayerNetns, quarantine.LayerNetpol, quarantine.LayerDetach, quarantine.LayerCordon}
+		layers = []string{quarantine.LayerNetns, quarantine.LayerNetpol, quarantine.LayerDeny, quarantine.LayerDetach, quarantine.LayerCordon}
 	}
-	if slices.Contains(layers, quarantine.LayerNetpol) || slices.Contains(layers, quarantine.LayerDetach) {
+	if slices.ContainsFunc([]string{quarantine.LayerNetpol, quarantine.LayerDeny, quarantine.LayerDetach}, func(l string) bool { return slices.Contains(layers, l) }) {
 		layers = append(layers, quarantine.LayerLabel)
 	}
 	// The plan tells them in the order of their effect, however they were written.
@@ -89,6 +89,7 @@ func (i *isolating) Run(ctx context.Context, t evidence.Target, _ evidence.Sink)
 		var labels sync.WaitGroup
 		marked := true
 		labels.Go(func() { i.behind(ctx, quarantine.LayerNetpol) })
+		labels.Go(func() { i.behind(ctx, quarantine.LayerDeny) })
 		labels.Go(func() { marked = i.layer(ctx, quarantine.LayerLabel) })
 		labels.Wait()
 		if marked {
@@ -152,8 +153,8 @@ func (i *isolating) became(name string, wrote bool, err error) bool {
 	case err == nil:
 		i.held = append(i.held, name)
 		i.site.Progress("%s holds", name)
-	case name == quarantine.LayerCordon: // optional: the lack of it warns
-		i.site.Progress("cordon: %v", err)
+	case name == quarantine.LayerCordon || name == quarantine.LayerDeny: // optional: the lack of it warns
+		i.site.Progress("%s: %v", name, err)
 	default:
 		i.errs = append(i.errs, fmt.Errorf("layer %s: %w", name, err))
 	}

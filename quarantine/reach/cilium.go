@@ -150,7 +150,7 @@ func (f Foreign) ciliumClause(l *law, d networkingv1.PolicyType, a action, rule 
 		what = "ICMP"
 	}
 	c := clause{direction: d, action: a, rule: rule, unsure: peers.unsure, text: fmt.Sprintf("%s %s %s on %s", word(d), way, peers.text(), what)}
-	c.everything = peers.all() && len(ports) == 0 && len(r.ICMPs) == 0 && c.unsure == ""
+	c.everything = f.Closes && a == deny || peers.all() && len(ports) == 0 && len(r.ICMPs) == 0 && c.unsure == ""
 	c.matches = func(s *PodEnd, fl Flow) Answer {
 		if what == "ICMP" {
 			return No

@@ -19,6 +19,9 @@ type Foreign struct {
 	Labels map[string]string `json:"labels,omitempty"`
 	Spec   json.RawMessage   `json:"spec,omitempty"`
 	Specs  json.RawMessage   `json:"specs,omitempty"` // Cilium's further rules
+	// Closes says that what its denies leave out is meant to be left out: all of them count
+	// as a deny of everything in their direction.
+	Closes bool `json:"-"`
 }
 
 // Resource is a kind of policy and where it is read.
