@@ -68,10 +68,7 @@ func (l *denyLayer) Prepare(s Scene, t evidence.Target) ([]evidence.Change, erro
 		return nil, err
 	}
 	var out []evidence.Change
-	for _, d := range deniers() {
-		if !slices.Contains(s.CNI.Deny, d.Group) {
-			continue
-		}
+	for _, d := range offered(s) {
 		spec, err := d.spec(s, t, l.want)
 		if err != nil {
 			return nil, fmt.Errorf("prepare %s in %s for %s: %w", LayerDeny, d.Group, t, err)
@@ -79,6 +76,23 @@ func (l *denyLayer) Prepare(s Scene, t evidence.Target) ([]evidence.Change, erro
 		out = append(out, d.change(t, l.want.Case, spec))
 	}
 	return out, nil
+}
+
+// denyChanges are the changes where they can be made, none where they cannot.
+func denyChanges(s Scene, t evidence.Target, w Want) []evidence.Change {
+	if !w.wants(LayerDeny) {
+		return nil
+	}
+	out, err := NewDeny(nil, w).Prepare(s, t)
+	if err != nil {
+		return nil
+	}
+	return out
+}
+
+// offered are the APIs that the cluster serves.
+func offered(s Scene) []denier {
+	return slices.DeleteFunc(deniers(), func(d denier) bool { return !slices.Contains(s.CNI.Deny, d.Group) })
 }
 
 // denyName holds the namespace too where the object has none of its own.

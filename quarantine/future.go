@@ -201,10 +201,7 @@ func (s Scene) end() reach.PodEnd {
 func (s Scene) residuals(layer string, w Want, future map[string]string) []reach.Residual {
 	p := s.policies(w.Case)
 	if layer == LayerDeny {
-		for _, d := range deniers() {
-			if !slices.Contains(s.CNI.Deny, d.Group) {
-				continue
-			}
+		for _, d := range offered(s) {
 			spec, err := d.spec(s, s.Target, Want{Case: w.Case}) // exceptions are no residual: they were asked for
 			if err == nil {
 				o := evidence.Object{APIVersion: d.GroupVersion().String(), Kind: d.kind, Name: d.name(s.Target, w.Case)}

@@ -119,7 +119,7 @@ func (u Undo) Done(annotation string) (done []Done, left []string) {
 // own makes one of the data's changes anew, or says why it is not to be made.
 func (u Undo) own(c evidence.Change) (own evidence.Change, why string) {
 	t := u.Target
-	if c.Object.Namespace != t.Namespace {
+	if c.Object.Namespace != t.Namespace && (c.Layer != LayerDeny || c.Object.Namespace != "") {
 		return own, "it is not in the pod's namespace"
 	}
 	switch c.Layer {

@@ -128,8 +128,14 @@ func handOf(c *cli.Context, o *playbooks.Order) error {
 func parseAllow(s string) (evidence.Allow, error) {
 	var a evidence.Allow
 	prefix, port := s, ""
-	if i := strings.LastIndex(s, ":"); i > strings.LastIndex(s, "]") && strings.Count(s, ":") == 1 || strings.Contains(s, "]:") {
-		prefix, port = s[:i], s[i+1:]
+	for _, proto := range []string{"tcp", "udp"} {
+		if rest, ok := strings.CutSuffix(s, "/"+proto); ok {
+			prefix, a.Proto = rest, proto
+		}
+	}
+	whole := prefix
+	if i := strings.LastIndex(whole, ":"); i > strings.LastIndex(whole, "]") && strings.Count(whole, ":") == 1 || strings.Contains(whole, "]:") {
+		prefix, port = whole[:i], whole[i+1:]
 	}
 	prefix = strings.Trim(prefix, "[]")
 	if port != "" {
