@@ -46,6 +46,11 @@ func (p *Prospect) guard(o Order) {
 	if len(p.Needs.Layers) == 0 {
 		return
 	}
+	for _, f := range p.Forecast.Findings {
+		if f.Severity == evidence.Refused && f.Code == quarantine.AllowTooWide {
+			p.Guard = f.Text
+		}
+	}
 	why := protects(p.Scene.Namespace, o.Protected)
 	if why == "" {
 		return

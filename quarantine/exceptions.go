@@ -127,15 +127,19 @@ func excepted(spec *networkingv1.NetworkPolicySpec, s Scene, w Want) {
 	}}})
 }
 
-// exceptionsText names the exceptions, for the forecast.
+// AllowTooWide is the code of the finding that an exception would leave no containment; it
+// refuses the whole unless force is given.
+const AllowTooWide = "allow-too-wide"
+
+// exceptions names what stays reachable.
 func (f *forecaster) exceptions() {
 	for _, a := range f.w.Allow {
 		why := wide(f.s, a.Prefix)
 		switch {
 		case why != "" && !f.w.Force:
-			f.add(evidence.Refused, "allow-too-wide", "", "", fmt.Sprintf("--allow %s: %s; name the forensics host alone, or override with --force", a.Prefix, why))
+			f.add(evidence.Refused, AllowTooWide, "", "", fmt.Sprintf("--allow %s: %s; name the forensics host alone, or override with --force", a.Prefix, why))
 		case why != "":
-			f.add(evidence.Warning, "allow-too-wide", "", "", fmt.Sprintf("--allow %s: %s; taken all the same, by --force", a.Prefix, why))
+			f.add(evidence.Warning, AllowTooWide, "", "", fmt.Sprintf("--allow %s: %s; taken all the same, by --force", a.Prefix, why))
 		}
 	}
 	var all []string
