@@ -154,16 +154,27 @@ func ends(all []evidence.ProbeResult, meant func(evidence.ProbeResult) bool) []e
 func (w *Watch) Tells() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.m.PinholeOut)+len(w.m.PinholeIn) > 0
+	out, in := w.alone()
+	return len(out)+len(in) > 0
 }
 
-// Settled reports whether the last two tries through pinholes all failed, out and in, as
-// far as either was tried: the policy alone then holds.
+// alone are the tries that only the policy could stop: those through pinholes, and without
+// a cut all of them.
+func (w *Watch) alone() (out, in []evidence.ProbeResult) {
+	if w.m.Cut == nil {
+		return w.m.After, w.m.OutsideAfter
+	}
+	return w.m.PinholeOut, w.m.PinholeIn
+}
+
+// Settled reports whether the last two of the tries that tell of the policy alone all
+// failed, out and in, as far as either was made: the policy alone then holds.
 func (w *Watch) Settled() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	out, outTells := quiet(w.m.PinholeOut)
-	in, inTells := quiet(w.m.PinholeIn)
+	triedOut, triedIn := w.alone()
+	out, outTells := quiet(triedOut)
+	in, inTells := quiet(triedIn)
 	return out && in && (outTells || inTells)
 }
 

@@ -80,7 +80,7 @@ func TestNoHolesWithoutACut(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := w.Measurements()
-	if len(m.PinholeOut)+len(m.PinholeIn) != 0 || w.Tells() || w.Settled() || len(m.After) == 0 || len(m.OutsideAfter) != 1 {
+	if len(m.PinholeOut)+len(m.PinholeIn) != 0 || !w.Tells() || w.Settled() || len(m.After) == 0 || len(m.OutsideAfter) != 1 {
 		t.Errorf("%+v", m)
 	}
 }
@@ -157,13 +157,20 @@ func TestSettledIsTwoSilentTriesOfEachInARow(t *testing.T) {
 		{nil, []string{"nn"}, true},
 		{nil, []string{"n"}, false},
 	} {
-		w := NewWatch(quarantine.Scene{}, "c-1", time.Now())
-		w.m.PinholeOut, w.m.PinholeIn = tries("out", c.out...), tries("in", c.in...)
-		if got := w.Settled(); got != c.settled {
-			t.Errorf("out %q, in %q: settled %v", c.out, c.in, got)
-		}
-		if got := w.Tells(); got != (len(c.out)+len(c.in) > 0) {
-			t.Errorf("out %q, in %q: tells %v", c.out, c.in, got)
+		for _, cut := range []bool{true, false} { // without a cut nothing but the policy stops a try
+			w := NewWatch(quarantine.Scene{}, "c-1", time.Now())
+			if cut {
+				w.m.Cut = &evidence.CutReport{}
+				w.m.PinholeOut, w.m.PinholeIn = tries("out", c.out...), tries("in", c.in...)
+			} else {
+				w.m.After, w.m.OutsideAfter = tries("out", c.out...), tries("in", c.in...)
+			}
+			if got := w.Settled(); got != c.settled {
+				t.Errorf("cut %v, out %q, in %q: settled %v", cut, c.out, c.in, got)
+			}
+			if got := w.Tells(); got != (len(c.out)+len(c.in) > 0) {
+				t.Errorf("cut %v, out %q, in %q: tells %v", cut, c.out, c.in, got)
+			}
 		}
 	}
 }

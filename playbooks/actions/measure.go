@@ -66,7 +66,7 @@ func (m measuring) rounds(ctx context.Context, round func() error) error {
 			return err
 		}
 		now := m.site.Now()
-		if m.site.Watch.Settled() || !m.site.Watch.Tells() || !m.site.Wants(quarantine.LayerNetpol) || now.Sub(began) >= within {
+		if m.site.Watch.Settled() || !m.site.Watch.Tells() || !m.site.Wants(quarantine.LayerNetpol) && !m.site.Wants(quarantine.LayerDeny) || now.Sub(began) >= within {
 			return nil
 		}
 		if now.Sub(told) >= 5*time.Second {

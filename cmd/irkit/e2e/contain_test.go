@@ -231,7 +231,7 @@ func checkNothingOfOurs(t *testing.T, namespace string) {
 	if err != nil || len(policies.Items) > 0 {
 		t.Errorf("policies left: %d, %v", len(policies.Items), err)
 	}
-	pods, err := c.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{LabelSelector: evidence.LabelQuarantine})
+	pods, err := c.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: evidence.LabelQuarantine})
 	if err != nil || len(pods.Items) > 0 {
 		t.Errorf("quarantined pods left: %d, %v", len(pods.Items), err)
 	}
