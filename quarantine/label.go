@@ -113,7 +113,7 @@ func (l *label) apply(ctx context.Context, c evidence.Change, dry bool) (Result,
 			// The same case may have been here from another laptop: its note stays.
 			u, _, _, err := ParseUndo(*note)
 			if err != nil || u.Case != l.want.Case || u.Target.UID != t.UID {
-				return e, fmt.Errorf("mark pod %s: annotation %s is there and is not this case's: %w", t, evidence.AnnotationOriginal, ErrForeign)
+				return e, fmt.Errorf("mark pod %s: case %q holds it, by annotation %s: %w", t, held(live).Case, evidence.AnnotationOriginal, ErrForeign)
 			}
 			wantNote = note
 		}
