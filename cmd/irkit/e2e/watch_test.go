@@ -63,11 +63,11 @@ func with(caps ...corev1.Capability) *corev1.SecurityContext {
 func TestPacketSocketFramesStop(t *testing.T) {
 	t.Parallel()
 	c := cluster(t)
-	sink := own(t, c, "sink", corev1.Container{Image: suspectImage, Command: []string{"suspect", "count", ":9000"}})
-	sender := own(t, c, "frames", corev1.Container{Image: suspectImage, Command: []string{"suspect", "frames", sink.Status.PodIP + ":9000"}, SecurityContext: with("NET_RAW")})
+	sink := own(t, c, "sink", corev1.Container{Image: suspectImage, Args: []string{"count", ":9000"}})
+	sender := own(t, c, "frames", corev1.Container{Image: suspectImage, Args: []string{"frames", sink.Status.PodIP + ":9000"}, SecurityContext: with("NET_RAW")})
 	eventually(t, 30*time.Second, "frames arrive", func() bool { return counted(t, c, sink, "count") > 20 })
 	p := newPerson(t)
-	v := p.contain(sender.Name, ownNamespace, "--skip", "netpol,detach,cordon", "--canary", sink.Status.PodIP+":9000").result(t).Verdict
+	v := p.contain(sender.Name, ownNamespace, "--skip", "netpol,deny,detach,cordon", "--canary", sink.Status.PodIP+":9000").result(t).Verdict
 	if v.Cut == nil || v.Cut.DroppedOut == 0 {
 		t.Fatalf("no cut, or nothing dropped: %+v", v.Cut)
 	}
@@ -93,10 +93,10 @@ func TestPacketSocketFramesStop(t *testing.T) {
 func TestFlusherIsABrake(t *testing.T) {
 	t.Parallel()
 	c := cluster(t)
-	pod := own(t, c, "flusher", corev1.Container{Image: suspectImage, Command: []string{"suspect", "flush"}, SecurityContext: with("NET_ADMIN")})
+	pod := own(t, c, "flusher", corev1.Container{Image: suspectImage, Args: []string{"flush"}, SecurityContext: with("NET_ADMIN")})
 	eventually(t, 30*time.Second, "it flushes", func() bool { return counted(t, c, pod, "flushed") > 20 })
 	p := newPerson(t)
-	r := p.contain(pod.Name, ownNamespace, "--skip", "netpol,detach,cordon").want(t, 5).result(t)
+	r := p.contain(pod.Name, ownNamespace, "--skip", "netpol,deny,detach,cordon").want(t, 5).result(t)
 	why := strings.Join(r.Verdict.Why, "\n")
 	if r.Verdict.State == evidence.Contained || !strings.Contains(why, "NET_ADMIN") || !strings.Contains(why, "put back") {
 		t.Errorf("verdict %s: %q", r.Verdict.State, r.Verdict.Why)
@@ -175,7 +175,7 @@ func TestLabelFight(t *testing.T) {
 func TestLivenessThatNeedsTheNetwork(t *testing.T) {
 	t.Parallel()
 	c := cluster(t)
-	other := own(t, c, "asked", corev1.Container{Image: suspectImage, Command: []string{"suspect", "web", ":8080"}})
+	other := own(t, c, "asked", corev1.Container{Image: suspectImage, Args: []string{"web", ":8080"}})
 	pod := own(t, c, "asking", corev1.Container{Image: debug, Command: []string{"sh", "-c", "while :; do sleep 3600; done"},
 		LivenessProbe: &corev1.Probe{PeriodSeconds: 1, FailureThreshold: 4, TimeoutSeconds: 1,
 			ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"wget", "-q", "-T", "1", "-O", "/dev/null", "http://" + other.Status.PodIP + ":8080/healthz"}}}},
