@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,7 +26,8 @@ type keeping struct {
 	caseID  string
 	stop    context.CancelFunc // nil: nothing is kept
 	ended   chan struct{}
-	why     error // why keeping ended by itself
+	why     error              // why keeping ended by itself
+	seen    evidence.CutReport // when it was last read whole
 	repairs int
 	last    time.Time
 	open    time.Duration
@@ -40,6 +42,7 @@ func (k *keeping) Cut(ctx context.Context, c agent.Cut) (evidence.CutReport, err
 		return r, err
 	}
 	k.start(context.WithoutCancel(ctx), c)
+	k.keepReport(r)
 	k.tell(c.Case, &r)
 	return r, nil
 }
@@ -77,13 +80,35 @@ func (k *keeping) repaired(r netns.Repair) {
 	k.open += r.Open
 }
 
-// Report reads the counters, and says how often the rules had to be put back.
+// Report reads the counters, and says how often the rules had to be put back. Of a cut that
+// is kept and whose rules are not there at this moment it is the last report, which says so.
 func (k *keeping) Report(ctx context.Context, caseID string) (evidence.CutReport, error) {
 	r, err := k.Cutter.Report(ctx, caseID)
-	if err == nil {
-		k.tell(caseID, &r)
+	switch {
+	case err == nil:
+		k.keepReport(r)
+	case errors.Is(err, worker.ErrNoCut) && k.keeps(caseID):
+		k.mu.Lock()
+		r = k.seen
+		k.mu.Unlock()
+		r.Weak = append(slices.Clone(r.Weak), "the cut's rules were not there when they were looked for")
+	default:
+		return r, err
 	}
-	return r, err
+	k.tell(caseID, &r)
+	return r, nil
+}
+
+func (k *keeping) keepReport(r evidence.CutReport) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.seen = r
+}
+
+func (k *keeping) keeps(caseID string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.caseID == caseID && k.stop != nil
 }
 
 // tell says what keeping came to. A cut that had to be put back is one that the target,

@@ -68,7 +68,8 @@ func keep(ctx context.Context, c agent.Cut, way egress, told func(Repair)) error
 			return err
 		case err != nil:
 			wait = again
-		case done == repaired:
+		}
+		if done == repaired { // also when it was taken away again before it could be read
 			now := time.Now()
 			told(Repair{At: now.UTC(), Open: now.Sub(heard)})
 		}

@@ -127,3 +127,47 @@ func TestKeepEndsWhereTheCutIsLifted(t *testing.T) {
 		}
 	})
 }
+
+// Against a target that flushes without an end the cut is made, and put back again and
+// again; how often is told, also where it never stands for long.
+func TestKeepAgainstAFlusher(t *testing.T) {
+	target, _ := wire(t)
+	c := agent.Cut{Case: theCase, Holes: probeHoles()}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	flushed := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread is in another namespace now
+		if err := unix.Setns(target.fd, unix.CLONE_NEWNET); err != nil {
+			flushed <- err
+			return
+		}
+		for ctx.Err() == nil {
+			conn, err := open()
+			if err != nil {
+				flushed <- err
+				return
+			}
+			conn.FlushRuleset()
+			_ = conn.Flush()
+			_ = conn.CloseLasting()
+			time.Sleep(20 * time.Millisecond)
+		}
+		flushed <- nil
+	}()
+	repairs, _ := target.keeping(t, c, netdevEgress)
+	await(t, "the cut is put back many times", func() bool { return len(repairs()) > 20 })
+	cancel()
+	if err := <-flushed; err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the cut stands when the flusher is gone", func() bool {
+		whole := false
+		target.must(t, func() error {
+			r, err := Report(t.Context(), theCase)
+			whole = err == nil && len(r.Weak) == 0
+			return nil // it may not stand yet
+		})
+		return whole
+	})
+}

@@ -93,7 +93,7 @@ func TestContain(t *testing.T) {
 		}
 	})
 	t.Run("status tells the truth", func(t *testing.T) {
-		p.irkit("status").want(t, 0).says(t, "prod/web-0", "sealed", "hand          answers")
+		p.irkit("status").want(t, 0).says(t, "prod/web-0", "sealed", "answers")
 	})
 	t.Run("again on the same pod", func(t *testing.T) {
 		again := p.contain("web-0", "prod").result(t)

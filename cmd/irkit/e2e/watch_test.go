@@ -87,6 +87,31 @@ func TestPacketSocketFramesStop(t *testing.T) {
 	eventually(t, 20*time.Second, "frames arrive again", func() bool { return counted(t, c, sink, "count") > first })
 }
 
+// TestFlusherIsABrake: a suspect with NET_ADMIN that flushes the rules twenty times a
+// second. The verdict says so, and is no better than PARTIAL by the cut alone; the rules
+// are put back each time, and watch tells how long they were away.
+func TestFlusherIsABrake(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	pod := own(t, c, "flusher", corev1.Container{Image: suspectImage, Args: []string{"flush"}, SecurityContext: with("NET_ADMIN")})
+	eventually(t, 30*time.Second, "it flushes", func() bool { return counted(t, c, pod, "flushed") > 20 })
+	p := newPerson(t)
+	r := p.contain(pod.Name, ownNamespace, "--skip", "netpol,deny,detach,cordon").want(t, 5).result(t)
+	why := strings.Join(r.Verdict.Why, "\n")
+	if r.Verdict.State == evidence.Contained || !strings.Contains(why, "NET_ADMIN") || !strings.Contains(why, "put back") {
+		t.Errorf("verdict %s: %q", r.Verdict.State, r.Verdict.Why)
+	}
+	w := p.irkit("watch", pod.Name, "-n", ownNamespace, "--for", "8s", "--every", "2s").want(t, 5)
+	w.says(t, "cut put back")
+	all := history(t, p, r.Case)
+	if !slices.ContainsFunc(all, func(r evidence.Record) bool { return r.Action == evidence.ActReasserted }) {
+		t.Error("no custody record says that the cut was put back")
+	}
+	cut := r.Verdict.Cut
+	t.Logf("at the verdict: put back %d times, open %s in all since %s", cut.Reasserted, cut.Reopened, cut.Installed)
+	p.release(pod.Name, ownNamespace, "--to-service").want(t, 0)
+}
+
 // history is all of a case's records, those after the seal too.
 func history(t *testing.T, p *person, caseID string) []evidence.Record {
 	t.Helper()
