@@ -38,6 +38,7 @@ func WithAudit(ctx context.Context) (context.Context, func() []string) {
 type auditor struct {
 	next  http.RoundTripper
 	clock *clock
+	sent  *ledger
 }
 
 // RoundTrip implements http.RoundTripper; the request is not altered.
@@ -45,6 +46,7 @@ func (a *auditor) RoundTrip(r *http.Request) (*http.Response, error) {
 	id := string(uuid.NewUUID())
 	r2 := r.Clone(r.Context())
 	r2.Header.Set(AuditHeader, id)
+	a.sent.saw(r, id)
 	trails, _ := r.Context().Value(auditKey{}).([]*auditTrail)
 	for _, t := range trails {
 		t.mu.Lock()

@@ -50,6 +50,7 @@ type Conn struct {
 	Op        string // the op in the user agent
 
 	clock *clock
+	sent  *ledger
 }
 
 // Connect reads the kubeconfig and makes the clients. It sends nothing: that the
@@ -63,7 +64,7 @@ func Connect(o Options) (*Conn, error) {
 	if err != nil {
 		return nil, configError(o, err)
 	}
-	c := &Conn{Context: o.Context, Namespace: o.Namespace, Op: o.Op, clock: &clock{}}
+	c := &Conn{Context: o.Context, Namespace: o.Namespace, Op: o.Op, clock: &clock{}, sent: &ledger{}}
 	if c.Op == "" {
 		c.Op = string(uuid.NewUUID())
 	}
@@ -75,7 +76,7 @@ func Connect(o Options) (*Conn, error) {
 			return nil, configError(o, err)
 		}
 	}
-	c.Config = prepare(cfg, o, c.Op, c.clock)
+	c.Config = prepare(cfg, o, c.Op, c.clock, c.sent)
 	c.Cluster = c.Config.Host
 	if c.Client, err = kubernetes.NewForConfig(c.Config); err != nil {
 		return nil, fmt.Errorf("make client for %s: %w", c.Cluster, err)
@@ -89,7 +90,7 @@ func Connect(o Options) (*Conn, error) {
 	return c, nil
 }
 
-func prepare(cfg *rest.Config, o Options, op string, ck *clock) *rest.Config {
+func prepare(cfg *rest.Config, o Options, op string, ck *clock, sent *ledger) *rest.Config {
 	cfg.QPS, cfg.Burst = requestsPerSecond, requestBurst
 	cfg.UserAgent = UserAgent(o.Version, o.Case, op)
 	if o.As != "" || len(o.AsGroups) > 0 {
@@ -100,7 +101,7 @@ func prepare(cfg *rest.Config, o Options, op string, ck *clock) *rest.Config {
 		warn = func(string) {}
 	}
 	cfg.WarningHandler = warnings(warn)
-	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &auditor{next: next, clock: ck} })
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &auditor{next: next, clock: ck, sent: sent} })
 	// Around the auditor, so that each try has an ID of its own.
 	cfg.Wrap(steadying(o.Notice))
 	return cfg

@@ -30,6 +30,9 @@ func (s *session) finish(ctx context.Context) error {
 	if err := s.endHands(ctx); err != nil {
 		s.Progress("%v", err)
 	}
+	if err := s.site.Journal.Rest(ctx, s.Conn.Sent()); err != nil {
+		s.fail(err)
+	}
 	if err := s.tags(ctx, described); err != nil {
 		s.fail(fmt.Errorf("describe bundle: %w", err)) // it is evidence without that, too
 	}

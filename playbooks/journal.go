@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -36,12 +37,19 @@ type Journal struct {
 	mu   sync.Mutex
 	did  map[string]json.RawMessage
 	said map[string]*sync.Mutex // one write of a change at a time
+	told *sync.Map              // audit IDs that stand in the log; one with the journal that releases
 }
 
 // NewJournal continues a log whose earlier records are given.
 func NewJournal(log Log, earlier []evidence.Record, audit func(context.Context) (context.Context, func() []string)) *Journal {
+	told := &sync.Map{}
+	for _, r := range earlier {
+		for _, id := range r.AuditIDs {
+			told.Store(id, true)
+		}
+	}
 	return &Journal{
-		log: log, audit: audit, action: evidence.ActIsolated,
+		told: told, log: log, audit: audit, action: evidence.ActIsolated,
 		did: StandingChanges(earlier), said: map[string]*sync.Mutex{},
 	}
 }
@@ -113,7 +121,30 @@ func (j *Journal) Note(ctx context.Context, r evidence.Record) error {
 		}
 		_, _, err = j.log.Append(ctx, r)
 	}
+	if err == nil {
+		for _, id := range r.AuditIDs {
+			j.told.Store(id, true)
+		}
+	}
 	return err
+}
+
+// Rest writes the Audit-IDs of those requests that no record of a change has: the streams
+// to our own processes. It writes nothing where there are none, and so is safe to call
+// twice.
+func (j *Journal) Rest(ctx context.Context, sent []string) error {
+	rest := slices.DeleteFunc(slices.Clone(sent), func(id string) bool {
+		_, told := j.told.Load(id)
+		return told
+	})
+	if len(rest) == 0 {
+		return nil
+	}
+	r := evidence.Record{Action: evidence.ActRequested, Result: "ok", AuditIDs: rest, Note: "requests that are part of no change: streams to irkit's own processes"}
+	if err := j.Note(ctx, r); err != nil {
+		return fmt.Errorf("record the requests of the run: %w", err)
+	}
+	return nil
 }
 
 // Measured writes a verdict. It is the session's word on what was seen, and so is written

@@ -63,6 +63,15 @@ func (l later) Note(ctx context.Context, r evidence.Record) error {
 	return l.with(func(j *Journal, _ History) error { return j.Note(ctx, r) })
 }
 
+// rest writes what was sent beside the changes.
+func (l later) rest(ctx context.Context) error {
+	sent := l.Conn.Sent()
+	if len(sent) == 0 {
+		return nil
+	}
+	return l.with(func(j *Journal, _ History) error { return j.Rest(ctx, sent) })
+}
+
 // Do implements evidence.Recorder. A write of an earlier session does not stand for this
 // one.
 func (l later) Do(ctx context.Context, c evidence.Change, act func(context.Context) (json.RawMessage, error)) (answer json.RawMessage, err error) {

@@ -239,6 +239,9 @@ func (r *releasing) end(ctx context.Context) error {
 			r.out.Failed = append(r.out.Failed, fmt.Sprintf("take the node pod away: %v", err))
 		}
 	}
+	if err := r.journal.Rest(ctx, r.Conn.Sent()); err != nil {
+		r.out.Failed = append(r.out.Failed, err.Error())
+	}
 	rec := evidence.Record{Action: evidence.ActReleased, Target: &r.parole.History.Target, Result: "ok", Errors: r.out.Failed,
 		Note: string(r.parole.Plan.Mode), Data: data}
 	if r.parole.Plan.Mode == quarantine.Credentials { // the pod itself was not released

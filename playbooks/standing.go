@@ -133,7 +133,8 @@ func (j *Journal) Releasing(earlier []evidence.Record) *Journal {
 		}
 	}
 	return &Journal{
-		log: j.log, audit: j.audit, Actor: j.Actor, Room: j.Room, action: evidence.ActReleased,
+		told: j.told,
+		log:  j.log, audit: j.audit, Actor: j.Actor, Room: j.Room, action: evidence.ActReleased,
 		did: undone, said: map[string]*sync.Mutex{},
 	}
 }

@@ -191,6 +191,9 @@ func (e *Engine) outside(ctx context.Context, h History, pod *corev1.Pod, asked 
 		if err := hands.Close(ctx, true); err != nil {
 			e.Progress("take the probe pod away: %v", err)
 		}
+		if err := (later{e, h.Case}).rest(ctx); err != nil {
+			e.Progress("%v", err)
+		}
 	}
 }
 

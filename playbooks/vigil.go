@@ -147,6 +147,9 @@ func (w *watching) close(ctx context.Context) {
 	if err := w.hands.Close(ctx, true); err != nil {
 		w.Progress("take the probe pod away: %v", err)
 	}
+	if err := w.later.rest(ctx); err != nil {
+		w.Progress("%v", err)
+	}
 }
 
 func (w *watching) run(ctx context.Context) error {

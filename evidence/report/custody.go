@@ -20,7 +20,7 @@ var actions = map[evidence.Action]string{
 	evidence.ActMeasured: "Measured", evidence.ActStep: "Step", evidence.ActSealed: "Sealed", evidence.ActUploaded: "Uploaded",
 	evidence.ActLockVerified: "Lock verified", evidence.ActHashVerified: "Digests verified", evidence.ActReleased: "Release",
 	evidence.ActAdopted: "Taken over", evidence.ActRevoked: "Credentials",
-	evidence.ActDisturbed: "Disturbed by others", evidence.ActReasserted: "Cut put back", evidence.ActRecovered: "Recovered",
+	evidence.ActRequested: "Requested", evidence.ActDisturbed: "Disturbed by others", evidence.ActReasserted: "Cut put back", evidence.ActRecovered: "Recovered",
 }
 
 var phases = map[evidence.Phase]string{evidence.Intend: "about to", evidence.Did: "done", evidence.FailedP: "failed"}

@@ -21,7 +21,8 @@ func (s Setup) Etcd() node.Daemon {
 		"--unsafe-no-fsync")
 }
 
-// APIServer writes its audit log to log/audit.log, at level Metadata.
+// APIServer writes its audit log to log/audit.log, at level Metadata, and keeps at most
+// 300 MB of it.
 func (s Setup) APIServer() node.Daemon {
 	l := s.Layout
 	return s.hyperkube("kube-apiserver",
@@ -43,7 +44,8 @@ func (s Setup) APIServer() node.Daemon {
 		"--enable-admission-plugins=NodeRestriction",
 		"--allow-privileged=true",
 		"--audit-policy-file="+s.file("audit.yaml"),
-		"--audit-log-path="+l.StatePath("log", "audit.log"))
+		"--audit-log-path="+l.StatePath("log", "audit.log"),
+		"--audit-log-maxsize=100", "--audit-log-maxbackup=2")
 }
 
 // Controllers is the controller manager.
