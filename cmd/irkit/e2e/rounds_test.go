@@ -29,10 +29,11 @@ func TestRoundTrips(t *testing.T) {
 	defer p.release(pod.Name, ownNamespace, "--to-service").want(t, 0)
 	for _, layer := range []struct {
 		name, call string
+		more       int
 	}{
-		{"the policy on labels that are there", "POST apis/networking.k8s.io/v1/namespaces/e2e/networkpolicies"},
-		{"the quarantine label", "PATCH api/v1/namespaces/e2e/pods/POD"},
-		{"the cut, by the stream to the hand", "GET api/v1/namespaces/e2e/pods/POD/exec"},
+		{"the policy on labels that are there", "POST apis/networking.k8s.io/v1/namespaces/e2e/networkpolicies", 0},
+		{"the quarantine label", "PATCH api/v1/namespaces/e2e/pods/POD", 0},
+		{"the cut, by the stream to the hand", "GET api/v1/namespaces/e2e/pods/POD/exec", 4},
 	} {
 		i := slices.IndexFunc(all, func(c call) bool { return c.Key == layer.call })
 		if i < 0 {
@@ -45,8 +46,10 @@ func TestRoundTrips(t *testing.T) {
 			keys = append(keys, c.Key)
 		}
 		t.Logf("%s: %d round trips\n\t%s", layer.name, len(chain), strings.Join(keys, "\n\t"))
-		if len(chain) > most {
-			t.Errorf("%s: %d sequential round trips, want at most %d", layer.name, len(chain), most)
+		// The first layer to hold is a policy; the cut has the hand's container to wait for, whose
+		// watch and streams come to a few calls more.
+		if limit := most + layer.more; len(chain) > limit {
+			t.Errorf("%s: %d sequential round trips, want at most %d", layer.name, len(chain), limit)
 		}
 	}
 }
