@@ -35,7 +35,7 @@ const (
 	// ActAdopted is a change that another machine made, as the undo annotation tells it, taken
 	// over to be released here; phase intend, since nobody here saw it made.
 	ActAdopted    Action = "adopted"
-	ActRequested  Action = "requested" // to the API server, and part of no change: audit_ids says which
+	ActRequested  Action = "requested"  // to the API server, and part of no change: audit_ids says which
 	ActDisturbed  Action = "disturbed"  // others did something to the containment
 	ActReasserted Action = "reasserted" // the hand put the cut back, by itself
 	ActRecovered  Action = "recovered"  // what a crash left was set aside or filed
