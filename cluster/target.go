@@ -55,6 +55,7 @@ func (c *Conn) Resolve(ctx context.Context, name string) (evidence.Target, *core
 		return evidence.Target{}, nil, fmt.Errorf("resolve %q: not a pod's name", name)
 	}
 	id := c.clusterUID(ctx)
+	defer func() { _, _ = id() }()
 	pod, err := c.Client.CoreV1().Pods(c.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return evidence.Target{}, nil, hinted(fmt.Errorf("find pod %s in namespace %s: %w", name, c.Namespace, oneLine(err)),
@@ -78,6 +79,7 @@ func (c *Conn) ResolveSelector(ctx context.Context, selector string) (evidence.T
 		return evidence.Target{}, nil, fmt.Errorf("%s: an empty selector means every pod", did)
 	}
 	id := c.clusterUID(ctx)
+	defer func() { _, _ = id() }()
 	list, err := c.Client.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: sel.String(), Limit: 20})
 	if err != nil {
 		return evidence.Target{}, nil, c.Explain(did, err)
@@ -95,7 +97,8 @@ func (c *Conn) ResolveSelector(ctx context.Context, selector string) (evidence.T
 	return evidence.Target{}, nil, hinted(fmt.Errorf("%s: %w: %s", did, ErrAmbiguous, strings.Join(names, ", ")), "name one of them")
 }
 
-// clusterUID asks at once, and is waited for when the pod is known.
+// clusterUID asks at once, and is waited for when the pod is known. It must be waited for on
+// every way out: nothing of a call goes on after it returned.
 func (c *Conn) clusterUID(ctx context.Context) (wait func() (string, error)) {
 	var id string
 	var err error

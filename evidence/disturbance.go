@@ -10,6 +10,7 @@ const (
 	PolicyGone    = "policy-gone"    // an object that we made was deleted, or another has its name
 	PolicyChanged = "policy-changed" // an object that we made says something else now
 	Uncordoned    = "uncordoned"
+	Deleting      = "deleting"  // the target is on its way out; who asked is in the audit log
 	Restarted     = "restarted" // a container of the target; what was in its memory is lost
 )
 

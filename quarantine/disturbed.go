@@ -36,6 +36,9 @@ func Disturbed(m Marks, done []Done, restarts map[string]int32) []evidence.Distu
 			objectChanged(m, c, add)
 		}
 	}
+	if m.Pod != nil && m.Pod.DeletionTimestamp != nil {
+		out = append(out, deleting(m))
+	}
 	if restarts != nil && m.Pod != nil {
 		out = append(out, restarted(m, restarts)...)
 	}
@@ -197,6 +200,13 @@ func nothing(v any) bool {
 		return len(v) == 0
 	}
 	return false
+}
+
+// deleting tells of a target that is on its way out. The API server puts the end of the grace
+// period into deletionTimestamp; that the pod is still there does not mean that it still runs.
+func deleting(m Marks) evidence.Disturbance {
+	text := fmt.Sprintf("the pod is being deleted: it was given until %s, and what was not taken by then is lost", m.Pod.DeletionTimestamp.UTC().Format("15:04:05 UTC"))
+	return evidence.Disturbance{At: m.At, Code: evidence.Deleting, Object: "Pod/" + m.Pod.Name + " in " + m.Pod.Namespace, Text: text}
 }
 
 // Restarts is how often each container of a pod was restarted.

@@ -146,6 +146,11 @@ func TestWhatOthersDoIsNamed(t *testing.T) {
 				p.Status.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "Error", FinishedAt: metav1.Unix(700, 0)}
 			})
 		}, evidence.Restarted, []string{"restarted 2 times", "exit status 137", "liveness probe"}},
+		"deleted with grace": {func(t *testing.T, conn *cluster.Conn) {
+			update(t, conn, func(p *corev1.Pod) {
+				p.Finalizers, p.DeletionTimestamp = []string{"example.com/slow"}, &metav1.Time{Time: time.Unix(3600, 0)}
+			})
+		}, evidence.Deleting, []string{"until 01:00:00 UTC"}},
 	} {
 		conn, _, done := held(t, "ReplicaSet")
 		c.do(t, conn)
