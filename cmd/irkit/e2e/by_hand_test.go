@@ -60,7 +60,7 @@ func TestByHand(t *testing.T) {
 		}
 	}
 	checkUntouched(t, c, was, r.Case)
-	eventually(t, 20*time.Second, "the pod talks again", func() bool { return time.Since(heard(t, was.Status.PodIP)) < 2*time.Second })
+	eventually(t, 90*time.Second, "the pod talks again", func() bool { return time.Since(heard(t, was.Status.PodIP)) < 2*time.Second })
 }
 
 // documented are the commands of the first block under a heading, without their comments.

@@ -243,7 +243,7 @@ func checkNothingOfOurs(t *testing.T, namespace string) {
 	if err != nil || node.Spec.Unschedulable {
 		t.Errorf("the node is still cordoned: %v", err)
 	}
-	eventually(t, 20*time.Second, "the probe pod is gone", func() bool {
+	eventually(t, 90*time.Second, "the probe pod is gone", func() bool {
 		probes, err := c.CoreV1().Pods("irkit-system").List(t.Context(), metav1.ListOptions{})
 		return err == nil && len(probes.Items) == 0
 	})

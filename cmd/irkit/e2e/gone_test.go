@@ -38,7 +38,7 @@ func TestTargetGoes(t *testing.T) {
 			if err := c.CoreV1().Pods(p.Namespace).Delete(t.Context(), p.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}); err != nil {
 				t.Error(err)
 			}
-			eventually(t, 20*time.Second, "a successor is there", func() bool {
+			eventually(t, 90*time.Second, "a successor is there", func() bool {
 				now, err := c.CoreV1().Pods(p.Namespace).Get(t.Context(), p.Name, metav1.GetOptions{})
 				return err == nil && now.UID != p.UID
 			})

@@ -260,7 +260,7 @@ func marks(t *testing.T, c kubernetes.Interface, was before) map[string]bool {
 func checkAsBefore(t *testing.T, c kubernetes.Interface, was before) {
 	t.Helper()
 	var after *corev1.Pod
-	eventually(t, 20*time.Second, "the controller has adopted the pod", func() bool {
+	eventually(t, 90*time.Second, "the controller has adopted the pod", func() bool {
 		p, err := c.CoreV1().Pods("prod").Get(t.Context(), was.pod.Name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			t.Fatal("the pod is gone")

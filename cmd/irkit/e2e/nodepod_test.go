@@ -117,7 +117,7 @@ func nodePods(t *testing.T, c kubernetes.Interface, caseID string) []corev1.Pod 
 
 func noNodePod(t *testing.T, c kubernetes.Interface, caseID string) {
 	t.Helper()
-	eventually(t, 20*time.Second, "the node pod of case "+caseID+" is gone", func() bool { return len(nodePods(t, c, caseID)) == 0 })
+	eventually(t, 90*time.Second, "the node pod of case "+caseID+" is gone", func() bool { return len(nodePods(t, c, caseID)) == 0 })
 }
 
 // quiet wants that the command server heard nothing for a while; the pod knocks five times
@@ -132,7 +132,7 @@ func quiet(t *testing.T, ip string) {
 
 func loud(t *testing.T, ip string) {
 	t.Helper()
-	eventually(t, 20*time.Second, "the command server hears of "+ip+" again", func() bool { return time.Since(heard(t, ip)) < time.Second })
+	eventually(t, 90*time.Second, "the command server hears of "+ip+" again", func() bool { return time.Since(heard(t, ip)) < time.Second })
 }
 
 // checkFromNode holds the bundle to a hand on the node: it says so, why, and what that is

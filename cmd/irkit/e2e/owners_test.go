@@ -229,7 +229,7 @@ func noneOfCase(t *testing.T, c kubernetes.Interface, caseID string) {
 	if err != nil || len(policies.Items) > 0 {
 		t.Errorf("policies left: %d, %v", len(policies.Items), err)
 	}
-	eventually(t, 30*time.Second, "the probe pod is gone", func() bool {
+	eventually(t, 90*time.Second, "the probe pod is gone", func() bool {
 		probes, err := c.CoreV1().Pods("irkit-system").List(t.Context(), of)
 		return err == nil && len(probes.Items) == 0
 	})

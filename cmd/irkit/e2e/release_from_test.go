@@ -66,7 +66,7 @@ func TestReleaseFromAnotherLaptop(t *testing.T) {
 		t.Errorf("%+v, %v", said, err)
 	}
 	checkUntouched(t, c, was, "far-1")
-	eventually(t, 20*time.Second, "the pod talks again", func() bool { return time.Since(heard(t, was.Status.PodIP)) < 2*time.Second })
+	eventually(t, 90*time.Second, "the pod talks again", func() bool { return time.Since(heard(t, was.Status.PodIP)) < 2*time.Second })
 	found, err := filepath.Glob(filepath.Join(second.home, "irkit", "cases", "far-1", "irkit-far-1-*", "bagit.txt"))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("bundles of the release: %q, %v", found, err)
@@ -165,7 +165,7 @@ func TestUnknownController(t *testing.T) {
 	if said := foresaw(t, res.Bundle, "unknown-controller"); !strings.Contains(said, "Widget/"+widget.GetName()) {
 		t.Errorf("the forecast does not name the controller: %s", said)
 	}
-	eventually(t, 15*time.Second, "the controller labels its pod again", func() bool { return again() > 0 })
+	eventually(t, 90*time.Second, "the controller labels its pod again", func() bool { return again() > 0 })
 	held := getPod(t, c, ownNamespace, was.Name)
 	if controllerOf(held) != "Widget" || held.Labels[evidence.LabelQuarantine] != res.Case {
 		t.Errorf("while contained: labels %v, owners %v", held.Labels, held.OwnerReferences)
@@ -201,7 +201,7 @@ func newWidget(t *testing.T) *unstructured.Unstructured {
 	w := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "e2e.irkit.dev/v1", "kind": "Widget", "metadata": map[string]any{"name": "one", "namespace": ownNamespace}}}
 	widgets := d.Resource(schema.GroupVersionResource{Group: "e2e.irkit.dev", Version: "v1", Resource: "widgets"}).Namespace(ownNamespace)
 	var made *unstructured.Unstructured
-	eventually(t, 30*time.Second, "the kind is served", func() bool {
+	eventually(t, 90*time.Second, "the kind is served", func() bool {
 		made, err = widgets.Create(t.Context(), w, metav1.CreateOptions{})
 		return err == nil
 	})

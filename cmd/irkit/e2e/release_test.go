@@ -86,7 +86,7 @@ func TestReleaseByDeleting(t *testing.T) {
 			p := newPerson(t)
 			p.runShort(name, "prod").want(t, 0)
 			p.release(name, "prod", "--delete-pod").want(t, 0)
-			eventually(t, 30*time.Second, name+" is gone", func() bool {
+			eventually(t, 90*time.Second, name+" is gone", func() bool {
 				_, err := c.CoreV1().Pods("prod").Get(t.Context(), name, metav1.GetOptions{})
 				return apierrors.IsNotFound(err)
 			})

@@ -159,7 +159,7 @@ func becomes(t *testing.T, token string, want int, what string) {
 	t.Helper()
 	began := time.Now()
 	// The API server keeps a good answer on a token for 10 s.
-	eventually(t, 30*time.Second, what, func() bool { return answer(t, token) == want })
+	eventually(t, 90*time.Second, what, func() bool { return answer(t, token) == want })
 	t.Logf("%s: %d after %s", what, want, time.Since(began).Round(10*time.Millisecond))
 }
 

@@ -173,7 +173,7 @@ func touched(t *testing.T, c kubernetes.Interface, was *corev1.Pod, caseID strin
 func checkNothingOfCase(t *testing.T, c kubernetes.Interface, caseID string) {
 	t.Helper()
 	of := metav1.ListOptions{LabelSelector: evidence.LabelCase + "=" + caseID}
-	eventually(t, 20*time.Second, "nothing of case "+caseID+" is left", func() bool {
+	eventually(t, 90*time.Second, "nothing of case "+caseID+" is left", func() bool {
 		policies, err := c.NetworkingV1().NetworkPolicies(ownNamespace).List(t.Context(), of)
 		probes, probesErr := c.CoreV1().Pods("irkit-system").List(t.Context(), of)
 		return err == nil && probesErr == nil && len(policies.Items)+len(probes.Items) == 0

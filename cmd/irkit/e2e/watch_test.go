@@ -65,7 +65,7 @@ func TestPacketSocketFramesStop(t *testing.T) {
 	c := cluster(t)
 	sink := own(t, c, "sink", corev1.Container{Image: suspectImage, Args: []string{"count", ":9000"}})
 	sender := own(t, c, "frames", corev1.Container{Image: suspectImage, Args: []string{"frames", sink.Status.PodIP + ":9000"}, SecurityContext: with("NET_RAW")})
-	eventually(t, 30*time.Second, "frames arrive", func() bool { return counted(t, c, sink, "count") > 20 })
+	eventually(t, 90*time.Second, "frames arrive", func() bool { return counted(t, c, sink, "count") > 20 })
 	p := newPerson(t)
 	v := p.contain(sender.Name, ownNamespace, "--skip", "netpol,deny,detach,cordon", "--canary", sink.Status.PodIP+":9000").result(t).Verdict
 	if v.Cut == nil || v.Cut.DroppedOut == 0 {
@@ -84,7 +84,7 @@ func TestPacketSocketFramesStop(t *testing.T) {
 	}
 	t.Logf("%d frames arrived before; the last %s after the cut was in force", first, time.UnixMilli(ms).Sub(v.Cut.Installed))
 	p.release(sender.Name, ownNamespace, "--to-service").want(t, 0)
-	eventually(t, 20*time.Second, "frames arrive again", func() bool { return counted(t, c, sink, "count") > first })
+	eventually(t, 90*time.Second, "frames arrive again", func() bool { return counted(t, c, sink, "count") > first })
 }
 
 // TestFlusherIsABrake: a suspect with NET_ADMIN that flushes the rules twenty times a
@@ -94,7 +94,7 @@ func TestFlusherIsABrake(t *testing.T) {
 	t.Parallel()
 	c := cluster(t)
 	pod := own(t, c, "flusher", corev1.Container{Image: suspectImage, Args: []string{"flush"}, SecurityContext: with("NET_ADMIN")})
-	eventually(t, 30*time.Second, "it flushes", func() bool { return counted(t, c, pod, "flushed") > 20 })
+	eventually(t, 90*time.Second, "it flushes", func() bool { return counted(t, c, pod, "flushed") > 20 })
 	p := newPerson(t)
 	r := p.contain(pod.Name, ownNamespace, "--skip", "netpol,deny,detach,cordon").want(t, 5).result(t)
 	why := strings.Join(r.Verdict.Why, "\n")
