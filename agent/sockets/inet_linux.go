@@ -34,6 +34,41 @@ func UDP() ([]Socket, error) { return inet("udp", unix.IPPROTO_UDP) }
 // Raw reads every raw IP socket of both families.
 func Raw() ([]Socket, error) { return inet("raw", unix.IPPROTO_RAW) }
 
+// UDPLite reads every UDP-Lite socket of both families, on kernels that have it.
+func UDPLite() ([]Socket, error) { return inet("udplite", unix.IPPROTO_UDPLITE) }
+
+// SCTP reads every SCTP endpoint and association of both families. Where SCTP is in use
+// and the kernel does not answer for it, that is an error.
+func SCTP() ([]Socket, error) {
+	all, err := inet("sctp", unix.IPPROTO_SCTP)
+	if err != nil || len(all) > 0 {
+		return all, err
+	}
+	used := false
+	err = lines("sctp/eps", func(line string) { used = used || line != "" })
+	if err == nil && used {
+		err = fmt.Errorf("%w, and there are endpoints (/proc/net/sctp/eps)", errNotThere)
+	}
+	return nil, err
+}
+
+// Ping reads every ICMP datagram socket of both families from /proc/net: the kernel has
+// no sock_diag for them. The port is the ICMP identifier.
+func Ping() ([]Socket, error) {
+	var all []Socket
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		got, err := procInet("icmp", family)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, got...)
+	}
+	for i := range all {
+		all[i].Proto = "ping"
+	}
+	return all, nil
+}
+
 func inet(proto string, number byte) ([]Socket, error) {
 	var all []Socket
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
@@ -75,6 +110,9 @@ func parseInet(proto string, b []byte) (Socket, error) {
 		return Socket{}, fmt.Errorf("%d bytes, want at least %d", len(b), inetMessage)
 	}
 	s := Socket{Proto: proto, State: stateName(b[1])}
+	if proto == "sctp" && binary.BigEndian.Uint16(b[6:]) != 0 {
+		s.State = associationName(b[1])
+	}
 	width := 16
 	switch b[0] {
 	case unix.AF_INET:
@@ -107,6 +145,16 @@ func parseInet(proto string, b []byte) (Socket, error) {
 func endpoint(addr []byte, port uint16) netip.AddrPort {
 	a, _ := netip.AddrFromSlice(addr)
 	return netip.AddrPortFrom(a.Unmap(), port)
+}
+
+// associationName is the kernel's name of an SCTP association's state (include/net/sctp/constants.h).
+func associationName(n byte) string {
+	names := [...]string{"CLOSED", "COOKIE_WAIT", "COOKIE_ECHOED", "ESTABLISHED", "SHUTDOWN_PENDING", "SHUTDOWN_SENT",
+		"SHUTDOWN_RECEIVED", "SHUTDOWN_ACK_SENT"}
+	if int(n) >= len(names) {
+		return "UNKNOWN(" + strconv.Itoa(int(n)) + ")"
+	}
+	return names[n]
 }
 
 // stateName is the kernel's name of a TCP state (include/net/tcp_states.h).

@@ -11,6 +11,21 @@ func UDP() ([]Socket, error) { return nil, ErrUnsupported }
 // Raw is not to be had on this system.
 func Raw() ([]Socket, error) { return nil, ErrUnsupported }
 
+// UDPLite is not to be had on this system.
+func UDPLite() ([]Socket, error) { return nil, ErrUnsupported }
+
+// SCTP is not to be had on this system.
+func SCTP() ([]Socket, error) { return nil, ErrUnsupported }
+
+// Ping is not to be had on this system.
+func Ping() ([]Socket, error) { return nil, ErrUnsupported }
+
+// VMSockets is not to be had on this system.
+func VMSockets() ([]VM, error) { return nil, ErrUnsupported }
+
+// NetlinkSockets is not to be had on this system.
+func NetlinkSockets() ([]Netlink, error) { return nil, ErrUnsupported }
+
 // UnixDomain is not to be had on this system.
 func UnixDomain() ([]Unix, error) { return nil, ErrUnsupported }
 

@@ -30,6 +30,12 @@ func FuzzAnswers(f *testing.F) {
 		if _, err := parseXDP(b); err == nil && len(b) < xdpMessage {
 			t.Error("a short xdp answer was read")
 		}
+		if _, err := parseVM(b); err == nil && len(b) < vmMessage {
+			t.Error("a short vsock answer was read")
+		}
+		if s, err := parseInet("sctp", b); err == nil && s.Counted {
+			t.Error("an SCTP socket has no struct tcp_info")
+		}
 		total := 0
 		attributes(b, func(_ uint16, v []byte) { total += len(v) + 4 })
 		if total > len(b) {
@@ -41,6 +47,7 @@ func FuzzAnswers(f *testing.F) {
 func FuzzProcLines(f *testing.F) {
 	f.Add("   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0  0 4711 1 0000 100 0")
 	f.Add("00000000b45a3020: 00000003 00000000 00010000 0001 01  1202 @/tmp/x y\tz")
+	f.Add("000000005d651fbb 16  4242       00000000 0        0        0     2        0        416")
 	f.Add("000000000000 3      3    0003   2     1 0      0      4711")
 	f.Fuzz(func(t *testing.T, line string) {
 		if s, err := parseProcInet("tcp", line); err == nil && s.Family != 4 && s.Family != 6 {
@@ -51,6 +58,9 @@ func FuzzProcLines(f *testing.F) {
 		}
 		_, _ = parsePacket(line)
 		_, _ = parseProtocol(line, "XDP")
+		if n, _, err := parseNetlink(line); err == nil && n.Protocol == "" {
+			t.Errorf("a family without a name in %q", line)
+		}
 		seen := 0
 		if err := scan(strings.NewReader("heading\n"+line+"\n"), func(string) { seen++ }); err == nil && seen == 0 && line != "" {
 			t.Errorf("%q was not read", line)
@@ -70,5 +80,17 @@ func TestProcLineIsReadField(t *testing.T) {
 	mapped, err := parseProcInet("tcp", "0: 0000000000000000FFFF00000100007F:1F90 00000000000000000000000001000000:0000 0A 0:0 00:0 0 0 0 1 1")
 	if err != nil || mapped.Local.String() != "127.0.0.1:8080" || mapped.Remote.String() != "[::1]:0" || mapped.Family != 6 {
 		t.Errorf("%+v, %v", mapped, err)
+	}
+}
+
+func TestAssociationIsNotATCPState(t *testing.T) {
+	b := make([]byte, inetMessage)
+	b[0], b[1] = unix.AF_INET, 3
+	if s, err := parseInet("sctp", b); err != nil || s.State != "SYN_RECV" {
+		t.Errorf("endpoint: %+v, %v", s, err)
+	}
+	binary.BigEndian.PutUint16(b[6:], 9)
+	if s, err := parseInet("sctp", b); err != nil || s.State != "ESTABLISHED" {
+		t.Errorf("association: %+v, %v", s, err)
 	}
 }

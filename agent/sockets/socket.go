@@ -16,7 +16,7 @@ var ErrUnsupported = errors.New("socket tables are read on Linux only")
 
 // Socket is one TCP, UDP or raw IP socket.
 type Socket struct {
-	Proto  string         // tcp, udp, raw
+	Proto  string         // tcp, udp, udplite, sctp, raw, ping
 	Family int            // 4 or 6; a v4-mapped address of a v6 socket is given as v4
 	State  string         // ESTABLISHED, LISTEN, …; for udp and raw: ESTABLISHED or CLOSE
 	Local  netip.AddrPort // of a raw socket the port is its IP protocol number
@@ -56,4 +56,20 @@ type XDP struct {
 	Device int // interface index; 0: not bound
 	Queue  uint32
 	Inode  uint64
+}
+
+// VM is one AF_VSOCK socket: it reaches the machine's host or its guests, past every
+// packet filter.
+type VM struct {
+	Type   string
+	State  string
+	Local  string // "context ID:port"; "any" is no number of its own
+	Remote string
+	Inode  uint64
+}
+
+// Netlink is one AF_NETLINK socket that a process opened.
+type Netlink struct {
+	Protocol string // route, sock_diag, audit, …, or a number
+	Inode    uint64
 }

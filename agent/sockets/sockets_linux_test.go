@@ -1,6 +1,7 @@
 package sockets
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -136,6 +137,65 @@ func TestUDPAndRawAndPacketSocketsAreSeen(t *testing.T) {
 	i := slices.IndexFunc(packets, func(p Packet) bool { return p.Inode == inode(t, packet) })
 	if i < 0 || packets[i].Type != "raw" || packets[i].Proto != 3 {
 		t.Errorf("packet socket %d is not in %+v", inode(t, packet), packets)
+	}
+}
+
+func TestNetlinkVsockUDPLiteAndPingSocketsAreSeen(t *testing.T) {
+	for name, c := range map[string]struct {
+		family, kind, proto int
+		seen                func(uint64) (bool, error)
+	}{
+		"netlink": {unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE, func(ino uint64) (bool, error) {
+			all, err := NetlinkSockets()
+			return slices.Contains(all, Netlink{Protocol: "route", Inode: ino}), err
+		}},
+		"vsock": {unix.AF_VSOCK, unix.SOCK_STREAM, 0, func(ino uint64) (bool, error) {
+			all, err := VMSockets()
+			return slices.ContainsFunc(all, func(s VM) bool { return s.Inode == ino && s.State == "LISTEN" && s.Local == "any:70001" }), err
+		}},
+		"udplite": {unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_UDPLITE, func(ino uint64) (bool, error) {
+			all, err := UDPLite()
+			return slices.ContainsFunc(all, func(s Socket) bool { return s.Inode == ino }), err
+		}},
+		"ping": {unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_ICMP, func(ino uint64) (bool, error) {
+			all, err := Ping()
+			return slices.ContainsFunc(all, func(s Socket) bool { return s.Inode == ino && s.Proto == "ping" }), err
+		}},
+		"sctp": {unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP, func(ino uint64) (bool, error) {
+			all, err := SCTP()
+			return slices.ContainsFunc(all, func(s Socket) bool { return s.Inode == ino }), err
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fd, err := unix.Socket(c.family, c.kind|unix.SOCK_CLOEXEC, c.proto)
+			if err != nil {
+				t.Skipf("no %s socket may be opened here: %v", name, err)
+			}
+			defer unix.Close(fd)
+			switch c.family {
+			case unix.AF_NETLINK: // gets its port here
+				err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+			case unix.AF_VSOCK:
+				if err = unix.Bind(fd, &unix.SockaddrVM{CID: unix.VMADDR_CID_ANY, Port: 70001}); err == nil {
+					err = unix.Listen(fd, 1)
+				}
+			default:
+				err = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+			}
+			if err == nil && name == "sctp" {
+				err = unix.Listen(fd, 1)
+			}
+			if err != nil {
+				t.Skipf("no %s socket may be bound here: %v", name, err)
+			}
+			ok, err := c.seen(inode(t, fd))
+			if errors.Is(err, errNotThere) {
+				t.Skipf("the kernel does not tell of %s sockets: %v", name, err)
+			}
+			if err != nil || !ok {
+				t.Errorf("the socket was not seen: %v", err)
+			}
+		})
 	}
 }
 

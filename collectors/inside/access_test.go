@@ -68,9 +68,13 @@ func TestAsP1(t *testing.T) {
 	}) {
 		t.Error("the target is not among the processes, or not read whole")
 	}
-	loot := false
+	loot, mapped := false, false
 	for _, g := range collect(t, New(Options{TargetPID: pid}), agent.Request{Kind: "recovered"}) {
 		loot = loot || bytes.Contains(g.bytes, []byte("LOOT-CONTROL"))
+		mapped = mapped || g.err == nil && bytes.Equal(g.bytes, library())
+	}
+	if !mapped {
+		t.Error("the library that is only mapped any more was not recovered")
 	}
 	if !loot {
 		t.Error("the deleted open file was not recovered")

@@ -19,12 +19,18 @@ type Owner struct {
 	Comm string `json:"comm"`
 	Exe  string `json:"exe,omitempty"`
 	Self bool   `json:"self,omitempty"`
+
+	fd string
 }
 
 // Socket is one line of the artifact connections.
 type Socket struct {
-	Opened   string         `json:"opened"`
-	Proto    string         `json:"proto"` // tcp, udp, raw, unix, packet, xdp
+	Opened string `json:"opened"`
+	Proto  string `json:"proto"` // tcp, udp, udplite, sctp, raw, ping, unix, vsock, netlink, packet, xdp; other
+	// Kernel is the kernel's own word for the protocol of a socket that a process holds and
+	// that is in no table: of a family without one (AF_VSOCK, ALG), never bound (TCP), or
+	// of another network namespace.
+	Kernel   string         `json:"kernel,omitempty"`
 	Family   int            `json:"family,omitempty"`
 	Type     string         `json:"type,omitempty"` // of a unix or packet socket
 	State    string         `json:"state,omitempty"`
@@ -36,6 +42,9 @@ type Socket struct {
 	Device   int            `json:"ifindex,omitempty"`
 	Protocol uint16         `json:"ethertype,omitempty"`
 	Queue    uint32         `json:"queue,omitempty"`
+	LocalVM  string         `json:"local_vm,omitempty"` // of a vsock: context ID and port; it passes every network policy
+	RemoteVM string         `json:"remote_vm,omitempty"`
+	Netlink  string         `json:"netlink,omitempty"` // family: route, sock_diag, audit, …
 	UID      *uint32        `json:"uid,omitempty"`
 	Inode    uint64         `json:"inode,omitempty"`
 	RecvQ    uint32         `json:"recv_queue,omitempty"`
@@ -86,7 +95,7 @@ func (b beside) sockets() (all []Socket, notes []string, err error) {
 	for _, t := range []struct {
 		name string
 		read func() ([]sockets.Socket, error)
-	}{{"tcp", sockets.TCP}, {"udp", sockets.UDP}, {"raw", sockets.Raw}} {
+	}{{"tcp", sockets.TCP}, {"udp", sockets.UDP}, {"raw", sockets.Raw}, {"udplite", sockets.UDPLite}, {"sctp", sockets.SCTP}, {"ping", sockets.Ping}} {
 		ss, err := t.read()
 		did(t.name, err)
 		for _, s := range ss {
@@ -106,6 +115,17 @@ func (b beside) sockets() (all []Socket, notes []string, err error) {
 		line := Socket{Proto: "unix", Type: s.Type, State: s.State, Inode: s.Inode, Peer: s.Peer}
 		line.Path, line.PathB64 = text(s.Name)
 		add(line)
+	}
+	vs, err := sockets.VMSockets()
+	if err == nil { // kernels without them answer with an error: they have none
+		for _, s := range vs {
+			add(Socket{Proto: "vsock", Type: s.Type, State: s.State, LocalVM: s.Local, RemoteVM: s.Remote, Inode: s.Inode})
+		}
+	}
+	ns, err := sockets.NetlinkSockets()
+	did("netlink", err)
+	for _, s := range ns {
+		add(Socket{Proto: "netlink", Netlink: s.Protocol, Inode: s.Inode})
 	}
 	ps, err := sockets.PacketSockets()
 	did("packet", err)

@@ -26,8 +26,9 @@ func identify(path string) (identity, error) {
 
 // digests remembers what was digested, by file and time of change, for one artifact.
 type digests struct {
-	max  int64
-	seen map[digestKey]evidence.Digest
+	max    int64
+	seen   map[digestKey]evidence.Digest
+	memory int64 // bytes of processes' memory that were digested
 }
 
 type digestKey struct {

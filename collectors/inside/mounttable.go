@@ -135,6 +135,22 @@ func (t *mountTable) left(id uint64) (why string, secret bool) {
 	return "", false
 }
 
+// leftDevice is the same for all that is on a device, where the mount cannot be told. The
+// device of the root is never left out.
+func (t *mountTable) leftDevice(dev string) (why string) {
+	if t.known[t.base].Device == dev {
+		return ""
+	}
+	for id, m := range t.known {
+		if m.Device == dev {
+			if why, _ := t.left(id); why != "" {
+				return why
+			}
+		}
+	}
+	return ""
+}
+
 func (t *mountTable) skip(p string) (found bool) {
 	if id, ok := t.points[p]; ok {
 		t.skipped[id], found = true, true

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"irkit.dev/irkit/agent"
@@ -22,8 +23,11 @@ import (
 type Network struct {
 	Read       time.Time         `json:"read"`
 	Interfaces []Interface       `json:"interfaces"`
-	Tables     map[string]string `json:"tables"` // /proc/<pid>/net/<name>: route, ipv6_route, arp, dev, if_inet6, fib_trie, snmp
-	Files      map[string]string `json:"files"`  // of the target: resolv.conf, hosts, hostname, nsswitch.conf
+	Routes     []Route           `json:"routes"`     // of every table, both families
+	Rules      []string          `json:"rules"`      // which table is asked for what
+	Neighbours []Neighbour       `json:"neighbours"` // both families
+	Tables     map[string]string `json:"tables"`     // /proc/<pid>/net/<name>: route, ipv6_route, arp, dev, if_inet6, fib_trie, snmp
+	Files      map[string]string `json:"files"`      // of the target: resolv.conf, hosts, hostname, nsswitch.conf
 	FilesB64   map[string]string `json:"files_b64,omitempty"`
 	Unread     map[string]string `json:"unread,omitempty"`
 }
@@ -36,6 +40,12 @@ type Interface struct {
 	MTU       int      `json:"mtu"`
 	Flags     string   `json:"flags"`
 	Addresses []string `json:"addresses"`
+	Kind      string   `json:"kind,omitempty"` // veth, tun, wireguard, …
+	Alias     string   `json:"alias,omitempty"`
+	// Promiscuous counts who asked for frames that are not this device's.
+	Promiscuous int      `json:"promiscuous,omitempty"`
+	XDP         uint32   `json:"xdp_program,omitempty"` // ID of the BPF program at XDP
+	Filters     []string `json:"tc_filters,omitempty"`  // at tc's ingress and egress
 }
 
 var (
@@ -51,6 +61,15 @@ func (b beside) network(ctx context.Context, q agent.Request, emit Emit) error {
 	if err != nil {
 		n.Unread["interfaces"] = cause(err)
 	}
+	links := map[int]netlink.Link{}
+	if all, err := netlink.LinkList(); err != nil {
+		n.Unread["links"] = cause(err)
+	} else {
+		for _, l := range all {
+			links[l.Attrs().Index] = l
+		}
+	}
+	n.routing()
 	for _, d := range devices {
 		i := Interface{Index: d.Index, Name: d.Name, MAC: d.HardwareAddr.String(), MTU: d.MTU, Flags: d.Flags.String(), Addresses: []string{}}
 		addresses, err := d.Addrs()
@@ -59,6 +78,9 @@ func (b beside) network(ctx context.Context, q agent.Request, emit Emit) error {
 		}
 		for _, a := range addresses {
 			i.Addresses = append(i.Addresses, a.String())
+		}
+		if l, ok := links[d.Index]; ok {
+			i.attached(l)
 		}
 		n.Interfaces = append(n.Interfaces, i)
 	}

@@ -39,9 +39,12 @@ type OpenFile struct {
 	Mount     int      `json:"mount_id,omitempty"`
 	Deleted   bool     `json:"deleted,omitempty"`
 	Memfd     bool     `json:"memfd,omitempty"`
-	Unread    string   `json:"unread,omitempty"`
+	// BPF is what the kernel says of a program, map or link that is held open.
+	BPF    map[string]string `json:"bpf,omitempty"`
+	Unread string            `json:"unread,omitempty"`
 
-	target string
+	target           string
+	from, to, offset uint64 // of a mapping
 }
 
 func (b beside) openFiles(ctx context.Context, q agent.Request, emit Emit) error {
@@ -152,6 +155,11 @@ func (f *OpenFile) info(raw []byte) {
 			}
 		case "mnt_id":
 			f.Mount = number(value, 0)
+		case "prog_type", "prog_id", "prog_tag", "prog_jited", "map_type", "map_id", "link_type", "link_id", "attach_type", "ifindex":
+			if f.BPF == nil {
+				f.BPF = map[string]string{}
+			}
+			f.BPF[key], _ = text(value)
 		}
 	}
 }
@@ -175,7 +183,7 @@ func openFlags(n uint64) []string {
 // mappings passes the first mapping of each file of a process to fn, and those that
 // can be written and run at once.
 func (v view) mappings(pid int, fn func(OpenFile) error) error {
-	raw, _, err := v.memory(8<<20, v.proc.of(pid, "maps"))
+	raw, _, err := v.memory(maxMaps, v.proc.of(pid, "maps"))
 	if err != nil {
 		return nil
 	}
@@ -206,14 +214,16 @@ func (v view) mappings(pid int, fn func(OpenFile) error) error {
 // the kernel writes them: a line feed as \012, which another name may hold as it is.
 func parseMapping(line string) (OpenFile, bool) {
 	f := strings.SplitN(line, " ", 6)
-	if len(f) < 5 || len(f[1]) != 4 || !strings.Contains(f[0], "-") {
+	if len(f) < 5 || len(f[1]) != 4 {
 		return OpenFile{}, false
 	}
-	inode, err := strconv.ParseUint(f[4], 10, 64)
-	if err != nil {
+	from, to, ok := span(f[0])
+	offset, err1 := strconv.ParseUint(f[2], 16, 64)
+	inode, err2 := strconv.ParseUint(f[4], 10, 64)
+	if !ok || err1 != nil || err2 != nil {
 		return OpenFile{}, false
 	}
-	m := OpenFile{Inode: inode, Type: "mapping"}
+	m := OpenFile{Inode: inode, Type: "mapping", from: from, to: to, offset: offset}
 	m.Map, _ = text(f[0])
 	m.Perms, _ = text(f[1])
 	if major, minor, ok := strings.Cut(f[3], ":"); ok {
@@ -230,4 +240,12 @@ func parseMapping(line string) (OpenFile, bool) {
 		m.Deleted = strings.HasSuffix(m.target, " (deleted)")
 	}
 	return m, true
+}
+
+// span reads an address range.
+func span(s string) (from, to uint64, ok bool) {
+	a, b, _ := strings.Cut(s, "-")
+	from, err1 := strconv.ParseUint(a, 16, 64)
+	to, err2 := strconv.ParseUint(b, 16, 64)
+	return from, to, err1 == nil && err2 == nil && from < to
 }

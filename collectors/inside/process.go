@@ -40,26 +40,31 @@ type Process struct {
 	Groups     []int             `json:"groups,omitempty"`
 	Caps       map[string]string `json:"caps,omitempty"` // eff, prm, bnd, inh, amb: hexadecimal masks
 	CapNames   []string          `json:"caps_eff,omitempty"`
-	Seccomp    int               `json:"seccomp"` // -1: not known
-	NoNewPrivs int               `json:"no_new_privs"`
-	StartTicks uint64            `json:"start_ticks"` // after boot; with the pid it names one process
-	Start      time.Time         `json:"start_time,omitzero"`
-	State      string            `json:"state"`
-	Threads    int               `json:"threads"`
-	Session    int               `json:"session"`
-	TTY        int               `json:"tty"`
-	Tracer     int               `json:"tracer_pid,omitempty"`
-	VMRSS      int64             `json:"vm_rss"`
-	Cgroup     string            `json:"cgroup,omitempty"`
-	Namespaces map[string]uint64 `json:"namespaces,omitempty"`
-	Cwd        string            `json:"cwd,omitempty"`
-	CwdB64     string            `json:"cwd_b64,omitempty"`
-	Root       string            `json:"root,omitempty"`
-	RootB64    string            `json:"root_b64,omitempty"`
-	EnvNames   []string          `json:"env_names,omitempty"`
-	Self       bool              `json:"self,omitempty"`   // ours
-	Target     bool              `json:"target,omitempty"` // of the target container
-	Unread     []string          `json:"unread,omitempty"`
+	// CapSets names the other four, where they hold any.
+	CapSets    map[string][]string `json:"caps_named,omitempty"`
+	Seccomp    int                 `json:"seccomp"` // -1: not known
+	NoNewPrivs int                 `json:"no_new_privs"`
+	StartTicks uint64              `json:"start_ticks"` // after boot; with the pid it names one process
+	Start      time.Time           `json:"start_time,omitzero"`
+	State      string              `json:"state"`
+	Threads    int                 `json:"threads"`
+	Session    int                 `json:"session"`
+	TTY        int                 `json:"tty"`
+	Tracer     int                 `json:"tracer_pid,omitempty"`
+	VMRSS      int64               `json:"vm_rss"`
+	Cgroup     string              `json:"cgroup,omitempty"`
+	Namespaces map[string]uint64   `json:"namespaces,omitempty"`
+	Cwd        string              `json:"cwd,omitempty"`
+	CwdB64     string              `json:"cwd_b64,omitempty"`
+	Root       string              `json:"root,omitempty"`
+	RootB64    string              `json:"root_b64,omitempty"`
+	EnvNames   []string            `json:"env_names,omitempty"`
+	FDs        *int                `json:"fds,omitempty"` // how many; the artifact open-files tells of each
+	Maps       *Maps               `json:"maps,omitempty"`
+	Kernel     bool                `json:"kernel_thread,omitempty"` // as the kernel itself says, since Linux 6.4
+	Self       bool                `json:"self,omitempty"`          // ours
+	Target     bool                `json:"target,omitempty"`        // of the target container
+	Unread     []string            `json:"unread,omitempty"`
 
 	exe, comm string // exact bytes
 }
@@ -102,6 +107,7 @@ func (v view) process(pid int, label string) (Process, bool) {
 		p.UIDs, p.GIDs, p.Groups, p.NSPID, p.Caps = s.uids, s.gids, s.groups, s.nspid, s.caps
 		p.Seccomp, p.NoNewPrivs, p.VMRSS, p.Tracer = s.seccomp, s.noNewPrivs, s.vmRSS, s.tracer
 		p.CapNames = capabilities(s.caps["eff"])
+		p.Kernel = s.kthread
 	}
 	limit := 128 << 10
 	if label == opening {

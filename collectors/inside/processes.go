@@ -5,7 +5,9 @@ package inside
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,8 +55,39 @@ func (b beside) read(ctx context.Context) (*Tables, error) {
 	}
 	for i := range t.Sockets {
 		t.Sockets[i].Owners = owners[t.Sockets[i].Inode]
+		delete(owners, t.Sockets[i].Inode)
 	}
+	v.unlisted(t, owners)
 	return t, nil
+}
+
+// maxUnlisted bounds the sockets that are in no table.
+const maxUnlisted = 1024
+
+// unlisted adds the sockets that processes hold and that no table tells of: each kind that
+// the kernel lists nowhere would else be a way to stay unseen.
+func (v view) unlisted(t *Tables, owners map[uint64][]Owner) {
+	for _, inode := range slices.Sorted(maps.Keys(owners)) {
+		held := owners[inode]
+		if held[0].Self {
+			continue
+		}
+		if len(t.Sockets) >= v.Budgets.Sockets+maxUnlisted {
+			t.Notes = append(t.Notes, "too many sockets that are in no table: the rest is not told")
+			return
+		}
+		s := Socket{Opened: opening, Proto: "other", Inode: inode, Owners: held}
+		// sockfs names the protocol (net/socket.c, sockfs_xattr_get).
+		name, err := await(v.wait, func() (string, error) {
+			name := make([]byte, 64)
+			n, err := unix.Getxattr(v.proc.of(held[0].PID, "fd", held[0].fd), "system.sockprotoname", name)
+			return string(name[:max(n, 0)]), err
+		})
+		if err == nil {
+			s.Kernel, _ = text(strings.TrimRight(name, "\x00"))
+		}
+		t.Sockets = append(t.Sockets, s)
+	}
 }
 
 // maxDescriptors bounds the search for the owners of sockets.
@@ -77,7 +110,7 @@ func (v view) holds(p Process, owners map[uint64][]Owner) int {
 				continue
 			}
 			if inode := bracketed(link, "socket:"); inode != 0 && len(owners[inode]) < 16 {
-				owners[inode] = append(owners[inode], Owner{PID: p.PID, Comm: p.Comm, Exe: p.Exe, Self: p.Self})
+				owners[inode] = append(owners[inode], Owner{PID: p.PID, Comm: p.Comm, Exe: p.Exe, Self: p.Self, fd: fd})
 			}
 		}
 		if err != nil {
@@ -134,6 +167,14 @@ var namespaces = []string{"cgroup", "ipc", "mnt", "net", "pid", "time", "user", 
 
 // detail adds what is too slow for the opening. root may be nil.
 func (v view) detail(ctx context.Context, p *Process, d *digests, root *tree) {
+	for _, set := range []string{"prm", "bnd", "inh", "amb"} {
+		if names := capabilities(p.Caps[set]); len(names) > 0 {
+			if p.CapSets == nil {
+				p.CapSets = map[string][]string{}
+			}
+			p.CapSets[set] = names
+		}
+	}
 	for _, ns := range namespaces {
 		if n := v.proc.namespace(p.PID, ns); n != 0 {
 			if p.Namespaces == nil {
@@ -144,6 +185,8 @@ func (v view) detail(ctx context.Context, p *Process, d *digests, root *tree) {
 	}
 	if !p.Self {
 		p.EnvNames = v.envNames(p.PID)
+		p.FDs = v.countFDs(p.PID)
+		v.maps(ctx, p, d)
 	}
 	if p.exe == "" {
 		return
@@ -157,6 +200,23 @@ func (v view) detail(ctx context.Context, p *Process, d *digests, root *tree) {
 	p.Doubts, p.Spoofed = p.doubts(func(path string) (identity, error) {
 		return await(v.wait, func() (identity, error) { return root.identify(path) })
 	})
+}
+
+// countFDs is the number of a process's descriptors; nil where they may not be seen.
+func (v view) countFDs(pid int) *int {
+	d, err := os.Open(v.proc.of(pid, "fd"))
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	n := 0
+	for n < maxDescriptors {
+		names, err := d.Readdirnames(1024)
+		if n += len(names); err != nil {
+			break
+		}
+	}
+	return &n
 }
 
 // digest reads what runs, whatever its name.

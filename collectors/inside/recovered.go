@@ -37,7 +37,8 @@ type Lost struct {
 
 	at, target string
 	id         identity
-	plain      bool // a kernel's file system holds it: no server can hold it back
+	plain      bool       // a kernel's file system holds it: no server can hold it back
+	parts      []OpenFile // mappings to read it from, in order of the file
 }
 
 // maxLost bounds the list.
@@ -87,7 +88,14 @@ func (b beside) lost(ctx context.Context, v view, q agent.Request, o *out) []Los
 			if l.How != "map" || gone(err) || slices.ContainsFunc(all, func(o Lost) bool { return o.target == l.target && (o.Inode == l.Inode || o.PID == l.PID) }) {
 				return
 			}
-			l.Content, l.Reason = unread, "open: "+cause(err)
+			if why := mounts.leftDevice(l.Dev); why != "" {
+				l.Content, l.Reason = leftOut, why
+			} else if l.parts = v.parts(l); len(l.parts) == 0 {
+				l.Content, l.Reason = unread, "open: "+cause(err)
+			} else {
+				last := l.parts[len(l.parts)-1]
+				l.Content, l.Size = stored, int64(last.offset+last.to-last.from)
+			}
 			all = append(all, l)
 			return
 		}
@@ -171,6 +179,9 @@ func (b beside) recover(ctx context.Context, q agent.Request, l Lost, emit Emit)
 		return absent(h, evidence.LeftOut, emit, "%s", l.Reason)
 	case unread:
 		return absent(h, evidence.Impossible, emit, "%s", l.Reason)
+	}
+	if l.parts != nil {
+		return b.fromMemory(ctx, q, h, l, emit)
 	}
 	handle, err := unix.Open(l.at, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -29,6 +29,9 @@ func (p Process) doubts(resolve func(path string) (identity, error)) (why []stri
 	if strings.HasPrefix(shown, "[") && strings.HasSuffix(strings.TrimSpace(p.joined()), "]") {
 		why = append(why, fmt.Sprintf("command line %q looks like a kernel thread's, but %q runs", shown, p.Exe))
 	}
+	if strings.HasPrefix(p.Comm, "[") || strings.HasSuffix(p.Comm, "]") {
+		why = append(why, fmt.Sprintf("named %q in brackets, as lists show kernel threads, but %q runs", p.Comm, p.Exe))
+	}
 	name := strings.Trim(shown, "[]")
 	for _, k := range kernelNames {
 		if k == "md" || k == "netns" { // too short to be told from programs' names
