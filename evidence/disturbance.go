@@ -11,6 +11,7 @@ const (
 	PolicyChanged = "policy-changed" // an object that we made says something else now
 	Uncordoned    = "uncordoned"
 	Deleting      = "deleting"  // the target is on its way out; who asked is in the audit log
+	Gone          = "gone"      // the target is gone, or another pod has its name
 	Restarted     = "restarted" // a container of the target; what was in its memory is lost
 )
 

@@ -3,6 +3,7 @@ package playbooks
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -38,11 +39,26 @@ type Guard struct {
 // that is gone or replaced is cluster.ErrReplaced.
 func (g *Guard) Look(ctx context.Context, done []quarantine.Done, w *Watch) ([]evidence.Disturbance, error) {
 	marks, err := quarantine.ReadMarks(ctx, g.Conn, g.Target, done, g.Now())
+	if errors.Is(err, cluster.ErrReplaced) {
+		gone := []evidence.Disturbance{quarantine.TargetGone(g.Target, g.Now())}
+		w.Disturbed(gone, w.Measurements().Labels)
+		return gone, errors.Join(err, g.record(ctx, gone))
+	}
 	if err != nil {
 		return nil, err
 	}
 	all := quarantine.Disturbed(marks, done, g.Restarts)
 	w.Disturbed(all, marks.Pod.Labels)
+	if err := g.record(ctx, all); err != nil {
+		return all, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return all, g.cut(ctx, w.Measurements().Cut)
+}
+
+// record writes what was not seen before.
+func (g *Guard) record(ctx context.Context, all []evidence.Disturbance) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, d := range all {
@@ -52,11 +68,11 @@ func (g *Guard) Look(ctx context.Context, done []quarantine.Done, w *Watch) ([]e
 		g.Progress("others: %s%s", d.Text, by(d))
 		r := evidence.Record{Action: evidence.ActDisturbed, Result: d.Code, Note: d.Text, Data: map[string]any{"object": d.Object, "by": d.By, "change": d.Change}}
 		if err := g.Notes.Note(ctx, r); err != nil {
-			return all, err
+			return err
 		}
 		g.known = append(g.known, d)
 	}
-	return all, g.cut(ctx, w.Measurements().Cut)
+	return nil
 }
 
 func by(d evidence.Disturbance) string {

@@ -209,6 +209,12 @@ func deleting(m Marks) evidence.Disturbance {
 	return evidence.Disturbance{At: m.At, Code: evidence.Deleting, Object: "Pod/" + m.Pod.Name + " in " + m.Pod.Namespace, Text: text}
 }
 
+// TargetGone tells of a target that is not there any more, as seen at a time.
+func TargetGone(t evidence.Target, at time.Time) evidence.Disturbance {
+	return evidence.Disturbance{At: at, Code: evidence.Gone, Object: "Pod/" + t.Pod + " in " + t.Namespace,
+		Text: "the pod is gone, or another one has its name: what was measured since is not of it, and what was not taken by then is lost"}
+}
+
 // Restarts is how often each container of a pod was restarted.
 func Restarts(p *corev1.Pod) map[string]int32 {
 	out := map[string]int32{}

@@ -236,6 +236,15 @@ func TestJudgeHeedsWhatOthersDid(t *testing.T) {
 	}
 }
 
+// Of a target that is gone nothing that is measured tells, whatever answers.
+func TestJudgeOfATargetThatIsGone(t *testing.T) {
+	m := contained()
+	m.Disturbed = []evidence.Disturbance{quarantine.TargetGone(target(), time.Unix(1, 0))}
+	if v := quarantine.Judge(m); v.State != evidence.Unverified || v.Outbound != evidence.Unverified || v.Inbound != evidence.Unverified {
+		t.Errorf("%s, %s/%s", v.State, v.Outbound, v.Inbound)
+	}
+}
+
 // A label that someone put back may bring an allowing policy back with it.
 func TestJudgeAsksThePoliciesAboutTheLabelsThatStand(t *testing.T) {
 	m := contained()

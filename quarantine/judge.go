@@ -117,6 +117,9 @@ func (j *judge) whole() {
 		v.Inbound = evidence.Partial
 		v.Why = append(v.Why, "connections to the target were not measured: inbound counts as PARTIAL")
 	}
+	if slices.ContainsFunc(j.m.Disturbed, func(d evidence.Disturbance) bool { return d.Code == evidence.Gone }) {
+		v.Outbound, v.Inbound = evidence.Worse(v.Outbound, evidence.Unverified), evidence.Worse(v.Inbound, evidence.Unverified)
+	}
 	v.State = evidence.Worse(v.Outbound, v.Inbound)
 	j.sentences()
 }

@@ -80,7 +80,7 @@ func TestTargetGoes(t *testing.T) {
 // be measured and its evidence taken in that time, and the verdict says that it goes.
 func (p *person) tellsOfDeletion(t *testing.T, r ran) bool {
 	v := r.result(t).Verdict
-	return v != nil && slices.ContainsFunc(v.Disturbed, func(d evidence.Disturbance) bool { return d.Code == evidence.Deleting })
+	return v != nil && slices.ContainsFunc(v.Disturbed, func(d evidence.Disturbance) bool { return d.Code == evidence.Deleting || d.Code == evidence.Gone })
 }
 
 // measuredBefore: the verdict was given when nobody had touched the pod yet.
