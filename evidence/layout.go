@@ -28,6 +28,7 @@ const (
 	EnvironmentJSON   = "meta/environment.json"
 	PlaybookYAML      = "meta/playbook.yaml"
 	ReportEN          = "report/report.en.html"
+	Bodyfile          = "timeline/bodyfile.txt"
 	AllowedSigners    = "seal/allowed_signers"
 )
 

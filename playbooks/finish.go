@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -83,7 +84,15 @@ func (s *session) pictures(ctx context.Context) error {
 		s.Progress("no timeline: %v", err)
 		return nil
 	}
-	return s.bag.WriteTag("timeline/timesketch.jsonl", line.Bytes())
+	if err := s.bag.WriteTag("timeline/timesketch.jsonl", line.Bytes()); err != nil {
+		return err
+	}
+	// Of a million names it is a hundred megabytes: written as it is made.
+	err := s.bag.StreamTag(evidence.Bodyfile, func(to io.Writer) error { return timeline.Bodyfile(inside, to) })
+	if err != nil {
+		s.Progress("no body of file times: %v", err)
+	}
+	return nil
 }
 
 // seal closes the log and signs.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -157,6 +158,15 @@ func TestFilesystem(t *testing.T) {
 		t.Error("tar lost the nanoseconds")
 	}
 	gnuTar(t, archive.bytes, len(files))
+}
+
+func TestFlagsOfAnInode(t *testing.T) {
+	if got := flags(unix.STATX_ATTR_APPEND | unix.STATX_ATTR_IMMUTABLE | 1<<40); !slices.Equal(got, []string{"immutable", "append"}) {
+		t.Errorf("flags %q", got)
+	}
+	if got := flags(0); got != nil {
+		t.Errorf("flags of nothing: %q", got)
+	}
 }
 
 // gnuTar lets another implementation read the archive.

@@ -43,6 +43,7 @@ type Name struct {
 	HardB64    string            `json:"hard_link_to_b64,omitempty"`
 	Xattrs     map[string]string `json:"xattrs,omitempty"` // base64
 	Caps       []string          `json:"capabilities,omitempty"`
+	Flags      []string          `json:"flags,omitempty"`  // immutable, append, nodump, encrypted, verity
 	SHA256     *evidence.Digest  `json:"sha256,omitempty"` // of the bytes as the tar gives them back
 	HMACSHA256 string            `json:"hmac_sha256,omitempty"`
 	Read       *int64            `json:"read,omitempty"` // bytes that came; less than size: zeros fill the rest
@@ -84,7 +85,25 @@ func describe(p string, m meta) Name {
 	if !m.btime.IsZero() {
 		n.BTime = &m.btime
 	}
+	n.Flags = flags(m.attributes)
 	return n
+}
+
+// flags are the attributes of an inode that say what may not be done to it (statx(2)); one
+// that resists removal is immutable.
+func flags(attributes uint64) (names []string) {
+	for _, f := range []struct {
+		bit  uint64
+		name string
+	}{
+		{unix.STATX_ATTR_IMMUTABLE, "immutable"}, {unix.STATX_ATTR_APPEND, "append"}, {unix.STATX_ATTR_NODUMP, "nodump"},
+		{unix.STATX_ATTR_ENCRYPTED, "encrypted"}, {unix.STATX_ATTR_VERITY, "verity"},
+	} {
+		if attributes&f.bit != 0 {
+			names = append(names, f.name)
+		}
+	}
+	return names
 }
 
 func device(d uint64) string { return fmt.Sprintf("%d:%d", unix.Major(d), unix.Minor(d)) }

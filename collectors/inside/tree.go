@@ -170,6 +170,7 @@ type meta struct {
 	atime, mtime, ctime, btime time.Time // btime is zero where the file system has none
 	mount                      uint64
 	hasMount                   bool
+	attributes                 uint64 // STATX_ATTR_*, those that the file system tells of
 }
 
 func (m meta) kind() uint32 { return m.mode & unix.S_IFMT }
@@ -203,6 +204,7 @@ func metaFrom(s unix.Statx_t) meta {
 		uid: s.Uid, gid: s.Gid, nlink: s.Nlink, size: int64(s.Size), blocks: int64(s.Blocks),
 		rdev: unix.Mkdev(s.Rdev_major, s.Rdev_minor), atime: at(s.Atime), mtime: at(s.Mtime), ctime: at(s.Ctime),
 		mount: s.Mnt_id, hasMount: s.Mask&unix.STATX_MNT_ID != 0,
+		attributes: s.Attributes & s.Attributes_mask,
 	}
 	if s.Mask&unix.STATX_BTIME != 0 {
 		m.btime = at(s.Btime)

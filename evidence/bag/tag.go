@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"regexp"
@@ -20,6 +21,35 @@ var tagForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-
 // at all, synced to disk. entries.jsonl and custody.jsonl have their own writers. It works
 // after Freeze too, but not after Seal.
 func (w *Writer) WriteTag(name string, b []byte) error {
+	if err := w.checkTag(name); err != nil {
+		return err
+	}
+	if err := w.writeTag(name, b); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
+
+// StreamTag is WriteTag of what write writes, for what is too long for memory. It never takes
+// the room that is kept for the seal: on a full disk, and with an error of write, there is no
+// file.
+func (w *Writer) StreamTag(name string, write func(io.Writer) error) error {
+	if err := w.checkTag(name); err != nil {
+		return err
+	}
+	w.tags.Lock()
+	defer w.tags.Unlock()
+	err := w.mkdir(path.Dir(name))
+	if err == nil {
+		err = w.moveIn(name, write)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
+
+func (w *Writer) checkTag(name string) error {
 	dir, _, ok := strings.Cut(name, "/")
 	switch {
 	case !ok || !tagForm.MatchString(name) || len(name) > 200:
@@ -30,9 +60,6 @@ func (w *Writer) WriteTag(name string, b []byte) error {
 		return fmt.Errorf("write %s: it is not written by hand", name)
 	}
 	if err := unsealed(w.root); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	if err := w.writeTag(name, b); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil
@@ -59,12 +86,17 @@ func (w *Writer) writeTag(name string, b []byte) error {
 			return err
 		}
 	}
-	temp := w.id + ".writing"
-	err := w.writeSynced(temp, b)
+	write := func(to io.Writer) error { _, err := to.Write(b); return err }
+	err := w.moveIn(name, write)
 	if isFull(err) && w.diskFull() {
-		err = w.writeSynced(temp, b)
+		err = w.moveIn(name, write)
 	}
-	if err != nil {
+	return err
+}
+
+func (w *Writer) moveIn(name string, write func(io.Writer) error) error {
+	temp := w.id + ".writing"
+	if err := w.writeSynced(temp, write); err != nil {
 		return errors.Join(err, w.kase.Remove(temp))
 	}
 	if err := w.kase.Rename(temp, path.Join(w.id, name)); err != nil {
@@ -73,13 +105,12 @@ func (w *Writer) writeTag(name string, b []byte) error {
 	return syncDir(w.root, path.Dir(name))
 }
 
-func (w *Writer) writeSynced(name string, b []byte) error {
+func (w *Writer) writeSynced(name string, write func(io.Writer) error) error {
 	f, err := w.kase.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close())
+	return errors.Join(write(f), f.Sync(), f.Close())
 }
 
 // rewrite replaces meta/entries.jsonl.
