@@ -39,7 +39,7 @@ demo: ## a lab, a suspect, irkit contain, and the bundle verified with stock too
 
 test: ## everything that needs no cluster, race detector on
 	@go test -race $(TESTFLAGS) ./...
-	@for m in lab lab/suspect lab/licences; do (cd $$m && go test -race $(TESTFLAGS) ./...) || exit 1; done
+	@for m in lab lab/suspect lab/csi lab/licences; do (cd $$m && go test -race $(TESTFLAGS) ./...) || exit 1; done
 
 e2e: build ## the suite on a real cluster (starts the lab when it is down)
 	@export LAB=$(LAB) TESTFLAGS="$(TESTFLAGS)"; status=0; \
@@ -59,7 +59,7 @@ lint: tools ## walls, style, licences, known vulnerabilities, in every module
 	@GOLANGCI=$(GOLANGCI) GOVULNCHECK=$(GOVULNCHECK) bench/lint.sh
 
 vet: ## go vet in every module but the lab's heavy ones
-	@for m in . lab lab/suspect lab/licences; do (cd $$m && go vet ./...) || exit 1; done
+	@for m in . lab lab/suspect lab/csi lab/licences; do (cd $$m && go vet ./...) || exit 1; done
 
 tools: $(GOLANGCI) $(GOVULNCHECK) ## the pinned linters, compiled into the user's cache
 

@@ -25,7 +25,7 @@ import (
 type Cluster struct {
 	*kubernetes.Clientset
 	dynamic dynamic.Interface
-	mapper  meta.RESTMapper
+	mapper  *restmapper.DeferredDiscoveryRESTMapper
 }
 
 // Connect reads a kubeconfig. It does not speak with the cluster yet.
@@ -99,6 +99,7 @@ func (c *Cluster) client(object *unstructured.Unstructured) (dynamic.ResourceInt
 	kind := object.GroupVersionKind()
 	mapping, err := c.mapper.RESTMapping(kind.GroupKind(), kind.Version)
 	if err != nil {
+		c.mapper.Reset() // it may be served by the next try
 		return nil, fmt.Errorf("the cluster does not know %s: %w", title(object), err)
 	}
 	resource := c.dynamic.Resource(mapping.Resource)

@@ -99,3 +99,26 @@ func (c *Cluster) drop(ctx context.Context, pod *corev1.Pod) error {
 	}
 	return pods.Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &soon})
 }
+
+// Drop deletes objects and waits until they are gone. What is not there is no error.
+func (c *Cluster) Drop(ctx context.Context, objects []*unstructured.Unstructured) error {
+	for _, object := range objects {
+		client, err := c.client(object)
+		if err != nil {
+			return err
+		}
+		if err := Until(ctx, title(object)+" to be gone", func(ctx context.Context) error {
+			err := client.Delete(ctx, object.GetName(), metav1.DeleteOptions{})
+			switch {
+			case apierrors.IsNotFound(err):
+				return nil
+			case err != nil:
+				return err
+			}
+			return errors.New("it is still there")
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -33,7 +33,7 @@ func (l Lab) start(ctx context.Context, setup daemons.Setup) error {
 		return err
 	}
 	l.say("API server ready")
-	if err := l.run(ctx, setup.Controllers(), setup.Scheduler(), setup.Kubelet()); err != nil {
+	if err := l.run(ctx, setup.Controllers(), setup.Scheduler(), setup.Volumes(), setup.Kubelet()); err != nil {
 		return err
 	}
 	if err := l.run(ctx, setup.Network()...); err != nil {
@@ -42,7 +42,29 @@ func (l Lab) start(ctx context.Context, setup daemons.Setup) error {
 	if err := l.until(ctx, "the store", l.makeBucket); err != nil {
 		return err
 	}
-	return l.settle(ctx, cluster)
+	if err := l.settle(ctx, cluster); err != nil {
+		return err
+	}
+	return l.snapshots(ctx, setup, cluster)
+}
+
+// snapshots gives the cluster the kinds of its volume snapshots, and who makes them.
+func (l Lab) snapshots(ctx context.Context, setup daemons.Setup, cluster *apply.Cluster) error {
+	kinds, err := apply.Objects(setup.SnapshotKinds())
+	if err != nil {
+		return err
+	}
+	objects, err := apply.Objects(addons.Snapshots())
+	if err != nil {
+		return err
+	}
+	if err := cluster.Apply(ctx, kinds); err != nil {
+		return err
+	}
+	if err := l.until(ctx, "the snapshot kinds", func(ctx context.Context) error { return cluster.Apply(ctx, objects) }); err != nil {
+		return err
+	}
+	return l.run(ctx, setup.Snapshots()...)
 }
 
 // settle waits until pods run: that of the DNS stands for all.

@@ -39,6 +39,9 @@ func (s Setup) Prepare() error {
 			return err
 		}
 	}
+	if err := s.seedVolume(); err != nil {
+		return fmt.Errorf("cannot fill the scene's volume: %w", err)
+	}
 	for name, to := range map[string]string{
 		"audit.yaml":        s.file("audit.yaml"),
 		"kubelet.yaml":      s.file("kubelet.yaml"),

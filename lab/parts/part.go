@@ -23,7 +23,9 @@ type Part struct {
 const (
 	containerd = "github.com/containerd/containerd/v2"
 	cilium     = "github.com/cilium/cilium"
-	stamp      = "k8s.io/component-base/version."
+	// Its tools and its CRDs are modules of their own.
+	snapshotter = "github.com/kubernetes-csi/external-snapshotter"
+	stamp       = "k8s.io/component-base/version."
 )
 
 // All lists the parts, the slow ones first.
@@ -43,6 +45,10 @@ func All() []Part {
 				containerd + "/cmd/ctr"}},
 		{Name: "runc", Packages: []string{"github.com/opencontainers/runc"}, Cgo: true, Tags: "seccomp",
 			Flags: []string{"-X", "main.version=1.5.2"}},
+		{Name: "snapshotter", Copy: "config/crd", From: snapshotter + "/client/v8",
+			Packages: []string{snapshotter + "/v8/cmd/snapshot-controller", snapshotter + "/v8/cmd/csi-snapshotter"},
+			Flags:    []string{"-X", "main.version=v8.7.0"}},
+		{Name: "csi", Packages: []string{"."}, Output: "csi"},
 		{Name: "suspect", Packages: []string{"."}, Output: "suspect"},
 	}
 }

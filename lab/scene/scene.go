@@ -37,14 +37,22 @@ func Reset(ctx context.Context, cluster *apply.Cluster) error {
 	if err != nil {
 		return err
 	}
-	var namespaces []*unstructured.Unstructured
-	for _, object := range objects {
-		if object.GetKind() == "Namespace" {
-			namespaces = append(namespaces, object)
-		}
+	if err := cluster.Empty(ctx, ofKind(objects, "Namespace")); err != nil {
+		return err
 	}
-	if err := cluster.Empty(ctx, namespaces); err != nil {
+	// A volume whose claim is gone belongs to it for ever: the new claim would wait.
+	if err := cluster.Drop(ctx, ofKind(objects, "PersistentVolume")); err != nil {
 		return err
 	}
 	return Set(ctx, cluster)
+}
+
+func ofKind(objects []*unstructured.Unstructured, kind string) []*unstructured.Unstructured {
+	var of []*unstructured.Unstructured
+	for _, object := range objects {
+		if object.GetKind() == kind {
+			of = append(of, object)
+		}
+	}
+	return of
 }

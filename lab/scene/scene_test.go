@@ -22,7 +22,7 @@ func TestSceneHoldsWhatTheSuiteNames(t *testing.T) {
 	for _, wanted := range []string{
 		"Namespace /prod", "Namespace /edge-ns", "StatefulSet prod/web", "Service prod/web", "Service prod/web-svc",
 		"Secret prod/web-secrets", "Deployment prod/shop", "Service prod/shop", "Pod prod/loner", "Pod prod/duo",
-		"Pod prod/plain", "Pod edge-ns/edge",
+		"Pod prod/plain", "Pod edge-ns/edge", "Pod prod/ledger", "PersistentVolumeClaim prod/ledger",
 	} {
 		if found[wanted] == nil {
 			t.Errorf("the scene has no %s", wanted)
