@@ -116,7 +116,8 @@ type Measured struct {
 type Request struct {
 	// Kind: processes, connections (as read by the opening move, and now),
 	// environment, open-files, mounts, recovered (deleted executables, memfds,
-	// deleted open files), filesystem, persistence (the known places of a file system).
+	// deleted open files), filesystem, persistence (the known places of a file system);
+	// only where somebody asked for it: memory.
 	Kind string `json:"kind"`
 	// ContainerID names the container that is meant, without its scheme, where one
 	// worker sees several (a shared PID namespace). Empty: the worker's own target.
@@ -130,8 +131,13 @@ type Request struct {
 	SkipMounts []string `json:"skip_mounts,omitempty"`
 	// Wire names the compression between worker and receiver: s2 (default), zstd, none.
 	Wire string `json:"wire,omitempty"`
-	// MaxBytes ends an artifact; it is then truncated. 0: no limit.
+	// MaxBytes ends an artifact; it is then truncated. Of memory it is what all processes
+	// may have together. 0: no limit.
 	MaxBytes int64 `json:"max_bytes,omitempty"`
+	// Memory says whose memory is meant, of kind memory: "all" of the target's processes,
+	// one by its number, or of all only the executable regions without a file ("anon-exec",
+	// also when empty).
+	Memory string `json:"memory,omitempty"`
 }
 
 // Header says what artifact comes next. Fields are the target's or the worker's word,

@@ -16,10 +16,12 @@ import (
 func Complete(planned []string, pod *corev1.Pod, entries []evidence.Entry) evidence.Completeness {
 	var c evidence.Completeness
 	seen := map[string]bool{}
+	told := map[string]bool{}
 	for _, kind := range planned {
-		if !slices.Contains(beside.Kinds(), kind) {
-			continue // not of each container: its entries have rows of their own below
+		if told[kind] || !slices.Contains(beside.Kinds(), kind) && !slices.Contains(beside.OptIn(), kind) {
+			continue // told already, or not of each container: its entries have rows of their own below
 		}
+		told[kind] = true
 		for i, container := range pod.Spec.Containers {
 			ordinal := fmt.Sprintf("c%d", i)
 			row := rowOf(kind, container.Name, ordinal, entries)

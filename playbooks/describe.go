@@ -38,7 +38,15 @@ type environment struct {
 
 func (s *session) describe() described {
 	entries := s.bag.Entries()
-	return described{meta: s.meta(entries), completeness: Complete(s.look.Needs.Artifacts, s.order.Pod, entries), environment: s.surroundings()}
+	return described{meta: s.meta(entries), completeness: Complete(s.planned(), s.order.Pod, entries), environment: s.surroundings()}
+}
+
+// planned are the kinds of artifacts that this run should give.
+func (s *session) planned() []string {
+	if !s.look.Needs.Hand {
+		return s.look.Needs.Artifacts
+	}
+	return append(slices.Clone(s.look.Needs.Artifacts), s.order.Wanted()...)
 }
 
 func (s *session) meta(entries []evidence.Entry) evidence.Meta {

@@ -38,10 +38,23 @@ type Order struct {
 	Values         bool // raw values of environment variables; Justification says why
 	Justification  string
 	IncludeVolumes bool
+	// Memory is whose memory is wanted, beside what the playbook asks for: all, anon-exec or
+	// a process's number; empty: nobody's.
+	Memory string
+	// MaxBytes ends each artifact that comes through a hand; 0: no limit.
+	MaxBytes int64
 
 	// OpenStore reaches the place for the sealed bundle; nil: only the case folder. It is
 	// called after the seal: a store out of reach costs no evidence.
 	OpenStore func(context.Context) (evidence.Store, error)
+}
+
+// Wanted are the kinds of artifacts that the order asks for beside its playbook.
+func (o Order) Wanted() []string {
+	if o.Memory != "" {
+		return []string{"memory"}
+	}
+	return nil
 }
 
 // Engine runs orders. One is made for each command; its fields are not written later.

@@ -167,7 +167,12 @@ func (s *session) opened(ctx context.Context, j *Journal) error {
 		return err
 	}
 	if s.order.Values {
-		return j.Note(ctx, evidence.Record{Action: evidence.ActAuthorised, Note: "raw secret values: " + s.order.Justification})
+		if err := j.Note(ctx, evidence.Record{Action: evidence.ActAuthorised, Note: "raw secret values: " + s.order.Justification}); err != nil {
+			return err
+		}
+	}
+	if s.order.Memory != "" {
+		return j.Note(ctx, evidence.Record{Action: evidence.ActAuthorised, Note: "raw memory of the target's processes: " + s.order.Memory})
 	}
 	return nil
 }

@@ -67,6 +67,9 @@ func sessionFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "include-secret-values", Usage: "let raw values of environment variables into the bundle; needs --justification"},
 		&cli.StringFlag{Name: "justification", Usage: "`TEXT` why raw values are needed; goes into custody"},
 		&cli.BoolFlag{Name: "include-volumes", Usage: "copy the content of volumes too; secret and token volumes never"},
+		&cli.StringFlag{Name: "memory", Usage: "also take memory, as ELF cores, of `WHOM`: a process's number as the artifact processes has it, all, or anon-exec " +
+			"(only executable memory without a file); it holds secrets"},
+		&cli.StringFlag{Name: "max-bytes", Usage: "`SIZE` at which an artifact from the hand ends, truncated: 512Mi, 2G"},
 	), actFlags(), handFlags(), clusterFlags(), caseFlags(), keyFlag(), custodyFlags(), storeFlags())
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"irkit.dev/irkit/agent/debugger"
 	"irkit.dev/irkit/agent/embedded"
@@ -20,6 +21,7 @@ import (
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/evidence/seal"
 	"irkit.dev/irkit/playbooks"
+	"irkit.dev/irkit/playbooks/actions"
 	"irkit.dev/irkit/quarantine"
 )
 
@@ -100,7 +102,25 @@ func (d *door) checkSessionFlags(c *cli.Context, o *playbooks.Order) (err error)
 		return usagef("--justification TEXT goes into custody", errors.New("--include-secret-values without --justification"))
 	}
 	o.IncludeVolumes = c.Bool("include-volumes")
+	if err := budgets(c, o); err != nil {
+		return err
+	}
 	return handOf(c, o)
+}
+
+// budgets reads what is asked for beyond the playbook, and how much of anything.
+func budgets(c *cli.Context, o *playbooks.Order) error {
+	if o.Memory = c.String("memory"); o.Memory != "" && !actions.MemoryWord(o.Memory) {
+		return usagef("", fmt.Errorf("--memory %s: want all, anon-exec or a process's number", o.Memory))
+	}
+	if s := c.String("max-bytes"); s != "" {
+		q, err := resource.ParseQuantity(s)
+		if err != nil || q.Value() <= 0 {
+			return usagef("--max-bytes 512Mi", fmt.Errorf("--max-bytes %s: no size", s))
+		}
+		o.MaxBytes = q.Value()
+	}
+	return nil
 }
 
 // handOf reads the flags that say how a hand is started.

@@ -13,6 +13,7 @@ import (
 // extensions are those that our worker gives, with their media types.
 var extensions = map[string]string{
 	"jsonl": "application/x-ndjson", "json": "application/json", "tar": "application/x-tar", "bin": "application/octet-stream",
+	"core": "application/x-coredump",
 }
 
 // trusts from best to worst; a header moves down this list only.

@@ -43,14 +43,23 @@ func kinds() map[string]kind {
 		"open-files":  {evidence.Volatile, collectors.RankProcess, []string{"open-files"}},
 		"mounts":      {evidence.Volatile, collectors.RankProcess, []string{"mounts"}},
 		"recovered":   {evidence.Volatile, collectors.RankRecovered, []string{"recovered-index", "recovered"}},
+		"memory":      {evidence.Volatile, collectors.RankRecovered, []string{"memory"}},
 		"persistence": {evidence.Filesystem, collectors.RankPlaces, []string{"persistence", "persistence-index"}},
 		"filesystem":  {evidence.Filesystem, collectors.RankFilesystem, []string{"filesystem", "filesystem-index"}},
 	}
 }
 
-// Kinds are the requests that New takes, most volatile first.
+// OptIn are the requests that New takes and that are made only where somebody asked for
+// them: memory holds whatever the target held, secrets too.
+func OptIn() []string { return []string{"memory"} }
+
+// Kinds are the other requests that New takes, most volatile first: what is collected when
+// nobody said what.
 func Kinds() []string {
 	all := kinds()
+	for _, k := range OptIn() {
+		delete(all, k)
+	}
 	return slices.SortedFunc(maps.Keys(all), func(a, b string) int {
 		if d := all[a].rank - all[b].rank; d != 0 {
 			return d

@@ -91,7 +91,7 @@ func TestNoSuchContainer(t *testing.T) {
 	if err == nil {
 		t.Error("a container that is not here was collected")
 	}
-	if _, err := collectContext(t.Context(), New(Options{TargetPID: os.Getpid()}), agent.Request{Kind: "memory"}); err == nil {
+	if _, err := collectContext(t.Context(), New(Options{TargetPID: os.Getpid()}), agent.Request{Kind: "dreams"}); err == nil {
 		t.Error("an unknown kind was collected")
 	}
 }

@@ -14,7 +14,9 @@ type stat struct {
 	comm    string
 	state   string
 	ppid    int
+	pgrp    int
 	session int
+	flags   uint64 // PF_*, include/linux/sched.h
 	tty     int
 	start   uint64 // clock ticks after boot
 	threads int
@@ -40,7 +42,8 @@ func parseStat(b []byte) (stat, error) {
 		}
 		return n
 	}
-	s.ppid, s.session, s.tty, s.threads = num(1), num(3), num(4), num(17)
+	s.ppid, s.pgrp, s.session, s.tty, s.threads = num(1), num(2), num(3), num(4), num(17)
+	s.flags, _ = strconv.ParseUint(string(f[6]), 10, 64)
 	start, e := strconv.ParseUint(string(f[19]), 10, 64)
 	if e != nil && err == nil {
 		err = fmt.Errorf("stat: start time is no number")

@@ -153,6 +153,9 @@ func Kinds() []string {
 	return []string{"processes", "connections", "environment", "open-files", "mounts", "recovered", "persistence", "filesystem"}
 }
 
+// OptIn are the kinds that Collect knows and that nobody gets who did not ask for them.
+func OptIn() []string { return []string{"memory"} }
+
 // Collect streams the artifacts of one request to emit, one after the other, in
 // constant memory. A kind gives at least one artifact; one with nothing in it has no
 // bytes, one that could not be read is absent with the reason. A reader that emit
@@ -164,6 +167,7 @@ func (r *Reader) Collect(ctx context.Context, q agent.Request, emit func(agent.H
 		"processes": beside.processes, "connections": beside.connections, "environment": beside.environment,
 		"open-files": beside.openFiles, "mounts": beside.mounts, "recovered": beside.recovered,
 		"persistence": beside.persistence, "filesystem": beside.filesystem,
+		"memory": beside.memoryOf,
 	}[q.Kind]
 	if collect == nil {
 		return fmt.Errorf("collect %q: %w", q.Kind, ErrKind)

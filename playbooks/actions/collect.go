@@ -1,11 +1,13 @@
 package actions
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -27,19 +29,37 @@ const (
 	kindLogs    = "logs"
 )
 
+// kindMemory is one of package beside that nobody gets who did not ask for it.
+const kindMemory = "memory"
+
+// MemoryWord tells what may be said of whose memory is wanted.
+func MemoryWord(s string) bool {
+	pid, err := strconv.Atoi(s)
+	return s == "all" || s == "anon-exec" || err == nil && pid > 0
+}
+
 // collect takes artifacts, in the order in which they fade.
 type collect struct {
 	artifacts []string
+	memory    string // of kind memory: whose
 }
 
 func newCollect(with *yaml.Node) (playbooks.Blueprint, []playbooks.Fault) {
 	f := playbooks.FieldsOf(with, "collect")
 	all := append(beside.Kinds(), kindObjects, kindLogs)
-	c := collect{f.Words("artifacts", all...)}
+	c := collect{artifacts: f.Words("artifacts", slices.Concat(all, beside.OptIn())...), memory: f.String("memory")}
 	if c.artifacts == nil {
 		c.artifacts = all
 	}
-	return c, f.Rest()
+	faults := f.Rest()
+	switch n := f.Node("memory"); {
+	case n == nil:
+	case !MemoryWord(c.memory):
+		faults = append(faults, playbooks.At(n, "memory: %q is none of all, anon-exec or a process's number", c.memory))
+	case !slices.Contains(c.artifacts, kindMemory):
+		c.artifacts = append(slices.Clone(c.artifacts), kindMemory)
+	}
+	return c, faults
 }
 
 func (c collect) Needs() playbooks.Needs {
@@ -110,11 +130,26 @@ func (c *collecting) plan(ctx context.Context) (out []collectors.Collector, errs
 	return out, errs
 }
 
+// wanted are the step's artifacts, and what the order asks for beside its playbook: the
+// first step that asks hands for anything takes that too.
+func (c *collecting) wanted() []string {
+	if !c.Needs().Hand {
+		return c.artifacts
+	}
+	all := slices.Clone(c.artifacts)
+	for _, k := range c.site.Order.Wanted() {
+		if !slices.Contains(all, k) {
+			all = append(all, k)
+		}
+	}
+	return all
+}
+
 func (c *collecting) beside(ctx context.Context, container string) ([]collectors.Collector, error) {
 	ordinal := c.site.Hands.Ordinal(container)
 	var kinds []string
-	for _, k := range c.artifacts {
-		if slices.Contains(beside.Kinds(), k) && !c.site.Captured(k+"-"+ordinal) {
+	for _, k := range c.wanted() {
+		if (slices.Contains(beside.Kinds(), k) || slices.Contains(beside.OptIn(), k)) && !c.site.Captured(k+"-"+ordinal) {
 			kinds = append(kinds, k)
 		}
 	}
@@ -133,7 +168,10 @@ func (c *collecting) beside(ctx context.Context, container string) ([]collectors
 	for _, k := range kinds {
 		r := agent.Request{
 			Kind: k, HMACKey: c.site.Key.For("values"), Values: c.site.Order.Values,
-			SkipMounts: c.site.SkipMounts(container),
+			SkipMounts: c.site.SkipMounts(container), MaxBytes: c.site.Order.MaxBytes,
+		}
+		if k == kindMemory {
+			r.Memory = cmp.Or(c.memory, c.site.Order.Memory)
 		}
 		if info.SharedPIDs {
 			r.ContainerID = c.site.ContainerID(container)
@@ -175,7 +213,7 @@ func rankOf(kind string) int {
 	switch kind {
 	case "processes", "connections":
 		return collectors.RankMemory
-	case "recovered":
+	case "recovered", kindMemory:
 		return collectors.RankRecovered
 	case "persistence":
 		return collectors.RankPlaces

@@ -135,6 +135,60 @@ func TestOneHandForAllContainersIsToldWhichIsMeant(t *testing.T) {
 	}
 }
 
+// Memory is taken when a person or a playbook asks for it, once, and never else.
+func TestMemoryIsTakenOnlyWhenAskedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		order, plan, want string
+		kinds             int
+	}{
+		"nobody":       {"", "{}", "", 0},
+		"the person":   {"anon-exec", "{artifacts: [processes, mounts]}", "anon-exec", 2},
+		"the playbook": {"", "{artifacts: [processes, memory], memory: all}", "all", 2},
+		"its word":     {"", "{artifacts: [processes], memory: 17}", "17", 2},
+		"both":         {"7", "{artifacts: [memory], memory: all}", "all", 2},
+		"kind alone":   {"", "{artifacts: [memory]}", "", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNight(t)
+			var asked []agent.Request
+			var mu sync.Mutex
+			n.Starter = func(debugger.Host, evidence.Target) playbooks.Starter {
+				return listening{n.hands, func(_ string, r agent.Request) {
+					mu.Lock()
+					defer mu.Unlock()
+					if r.Kind == "memory" {
+						asked = append(asked, r)
+					}
+					if r.MaxBytes != 1<<20 {
+						t.Errorf("%s: %d bytes at most", r.Kind, r.MaxBytes)
+					}
+				}}
+			}
+			got := n.contain(t.Context(), t, func(o *playbooks.Order) {
+				o.Plan, o.Memory, o.MaxBytes = collected(t, c.plan), c.order, 1<<20
+			})
+			if len(asked) != c.kinds {
+				t.Fatalf("asked %d times: %+v", len(asked), asked)
+			}
+			for _, r := range asked {
+				if r.Memory != c.want {
+					t.Errorf("memory of %q, want %q", r.Memory, c.want)
+				}
+			}
+			row, there := completeness(t, got.Bundle)["memory c0"]
+			if there != (c.kinds > 0) || there && row.Status != evidence.Collected {
+				t.Errorf("completeness: %v %+v", there, row)
+			}
+		})
+	}
+	for _, bad := range []string{"{memory: everything}", "{memory: -1}", "{memory: 0}", "{artifacts: [dreams]}"} {
+		text := "apiVersion: irkit.dev/v1alpha1\nkind: Playbook\nmetadata: {name: c}\nsteps: [{id: all, collect: " + bad + "}]\n"
+		if _, err := playbooks.Compile("c.yaml", []byte(text), Standard()); err == nil || !strings.Contains(err.Error(), "c.yaml:4:") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
 func TestACancelledCollectionAsksForNothingMore(t *testing.T) {
 	n := newNight(t)
 	ctx, stop := context.WithCancel(t.Context())
