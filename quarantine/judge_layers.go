@@ -148,7 +148,7 @@ func (j *judge) couldReach(p evidence.Probe) bool {
 	self := s.end()
 	peer := reach.Endpoint{IP: p.Addr.Addr()}
 	for _, o := range s.Siblings {
-		if slices.Contains(o.IPs, p.Addr.Addr()) {
+		if !o.HostNet && slices.Contains(o.IPs, p.Addr.Addr()) {
 			peer.Pod = &reach.PodEnd{Namespace: s.Target.Namespace, NamespaceLabels: s.Namespace.Labels, Labels: o.Labels, Ports: o.Ports}
 		}
 	}

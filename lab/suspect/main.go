@@ -22,6 +22,8 @@ const usage = `usage: suspect VERB [ARGUMENT]...
   tick ADDR      hold one connection, a line every 100 ms, print each echo
   dial ADDR      a new connection every 200 ms, print whether it was answered
   c2 LOG ECHO KNOCK  the other end: echo lines, count knocks, log both with times
+  mesh PORTS     answer on 1,2,3 over TCP and UDP
+  try TIME       read "tcp ADDR" or "udp ADDR" lines, print those that answer
   implant        idle, under whatever name it was given
   memfd          idle, with no file behind it
   frames ADDR    datagrams over a packet socket, every 50 ms (NET_RAW)
@@ -70,6 +72,10 @@ func find(verb string) (run func(context.Context, []string) error, wants int) {
 		return count, 1
 	case "flush":
 		return flush, 0
+	case "mesh":
+		return mesh, 1
+	case "try":
+		return try, 1
 	case "churn":
 		return churn, 2
 	case "implant", "memfd", "hold":

@@ -155,10 +155,23 @@ func (f Foreign) ciliumClause(l *law, d networkingv1.PolicyType, a action, rule 
 		if what == "ICMP" {
 			return No
 		}
-		return peers.matches(fl.Peer).and(spans(ports, destination(s, fl), fl))
+		return peers.matches(fl.Peer).and(ciliumSpans(ports, s, fl))
 	}
 	l.clauses = append(l.clauses, c)
 	return nil
+}
+
+// ciliumSpans: on the way out a name is one number for the whole cluster, see networkLaw.
+func ciliumSpans(ports []portSpan, s *PodEnd, f Flow) Answer {
+	if len(ports) == 0 {
+		return Yes
+	}
+	return anyOf(ports, func(p portSpan) Answer {
+		if p.name != "" && f.Direction == networkingv1.PolicyTypeEgress && (p.protocol == "" || p.protocol == f.Protocol) {
+			return Unsure
+		}
+		return answer(p.matches(destination(s, f), f))
+	})
 }
 
 // spans are the ports; "0" and none are every port, ANY every protocol.

@@ -38,6 +38,9 @@ type Flow struct {
 type Policies struct {
 	Network []networkingv1.NetworkPolicy
 	Foreign []Foreign
+	// Cilium says that the plugin is Cilium, which reads NetworkPolicy otherwise than the
+	// API's text has it: see networkLaw.
+	Cilium bool
 }
 
 // Decide says whether a connection of the subject passes, and which policies let it; Yes
@@ -92,7 +95,7 @@ func (p Policies) middle(laws []law, s *PodEnd, f Flow, by *[]string) outcomes {
 func (p Policies) laws() []law {
 	var out []law
 	for i := range p.Network {
-		out = append(out, networkLaw(&p.Network[i]))
+		out = append(out, networkLaw(&p.Network[i], p.Cilium))
 	}
 	for _, f := range p.Foreign {
 		out = append(out, f.laws()...)

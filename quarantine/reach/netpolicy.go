@@ -16,32 +16,44 @@ import (
 // any such policy allows passes, and nothing else. It answers the policies whose rules
 // allow it; none and true: the pod is not isolated.
 //
-// An ipBlock matches a pod's address too, as the API's text has it; plugins
-// differ there (Cilium does not), and for us an allow too many is the safe side. A selector
-// or block that cannot be read allows, for the same reason.
+// An ipBlock matches a pod's address too, as the API's text has it; plugins differ there
+// (see networkLaw), and for us an allow too many is the safe side. A selector or block that
+// cannot be read allows, for the same reason.
 func Allowed(policies []networkingv1.NetworkPolicy, subject Endpoint, f Flow) (bool, []string) {
 	a, by := Policies{Network: policies}.Decide(subject, f)
 	return a == Yes, by
 }
 
 // networkLaw is a NetworkPolicy as a law: it only allows, and isolates what it selects.
-func networkLaw(p *networkingv1.NetworkPolicy) law {
+//
+// Cilium reads three things otherwise than the API's text has them (cilium v1.19.5,
+// pkg/k8s/network_policy.go, and held against the lab):
+//   - rules of a direction that policyTypes leaves out count all the same: they isolate, and
+//     they allow, also next to another policy that denies;
+//   - an ipBlock never matches a pod's address;
+//   - on the way out a named port is one number for the whole cluster, whatever the pod that
+//     is connected to calls its ports, and none where two pods differ: it cannot be told.
+func networkLaw(p *networkingv1.NetworkPolicy, cilium bool) law {
 	l := law{name: p.Name, stage: pluginStage, isolates: map[networkingv1.PolicyType]bool{},
 		selects: func(s PodEnd) Answer {
 			return answer(s.Namespace == p.Namespace && Selects(&p.Spec.PodSelector, s.Labels))
 		}}
+	add := func(d networkingv1.PolicyType, n int, way string, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
+		text := fmt.Sprintf("%s %s %s on %s", word(d), way, peersText(peers), portsText(ports))
+		if !affects(p, d) {
+			if !cilium {
+				return // rules of a direction that the policy does not have mean nothing
+			}
+			text += ", which its policyTypes leave out and Cilium lets through all the same"
+		}
+		l.isolates[d] = true
+		l.clauses = append(l.clauses, clause{direction: d, rule: fmt.Sprintf("%s[%d]", word(d), n), everything: len(peers)+len(ports) == 0, text: text,
+			matches: func(s *PodEnd, f Flow) Answer {
+				return answer(peersMatch(peers, p.Namespace, f.Peer, cilium)).and(portsMatch(ports, destination(s, f), f, cilium))
+			}})
+	}
 	for _, d := range directions() {
 		l.isolates[d] = affects(p, d)
-	}
-	add := func(d networkingv1.PolicyType, n int, way string, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
-		if !l.isolates[d] {
-			return // rules of a direction that the policy does not have mean nothing
-		}
-		l.clauses = append(l.clauses, clause{direction: d, rule: fmt.Sprintf("%s[%d]", word(d), n), everything: len(peers)+len(ports) == 0,
-			text: fmt.Sprintf("%s %s %s on %s", word(d), way, peersText(peers), portsText(ports)),
-			matches: func(s *PodEnd, f Flow) Answer {
-				return answer(peersMatch(peers, p.Namespace, f.Peer) && portsMatch(ports, destination(s, f), f))
-			}})
 	}
 	for n, r := range p.Spec.Ingress {
 		add(networkingv1.PolicyTypeIngress, n, "from", r.From, r.Ports)
@@ -82,11 +94,14 @@ func Selects(sel *metav1.LabelSelector, set map[string]string) bool {
 }
 
 // peersMatch: an empty list means every peer; else one of the items is enough.
-func peersMatch(peers []networkingv1.NetworkPolicyPeer, namespace string, e Endpoint) bool {
+func peersMatch(peers []networkingv1.NetworkPolicyPeer, namespace string, e Endpoint, cilium bool) bool {
 	if len(peers) == 0 {
 		return true
 	}
 	for i := range peers {
+		if cilium && peers[i].IPBlock != nil && e.Pod != nil {
+			continue
+		}
 		if peerMatches(&peers[i], namespace, e) {
 			return true
 		}
@@ -129,23 +144,27 @@ func blockMatches(b *networkingv1.IPBlock, ip netip.Addr) bool {
 
 // portsMatch: an empty list means every port. A named port is resolved in the pod that is
 // connected to; where that is no pod it matches nothing. An absent protocol is TCP.
-func portsMatch(ports []networkingv1.NetworkPolicyPort, dest *PodEnd, f Flow) bool {
+func portsMatch(ports []networkingv1.NetworkPolicyPort, dest *PodEnd, f Flow, cilium bool) Answer {
 	if len(ports) == 0 {
-		return true
+		return Yes
 	}
-	for i := range ports {
-		if portMatches(&ports[i], dest, f) {
-			return true
+	return anyOf(ports, func(p networkingv1.NetworkPolicyPort) Answer {
+		if cilium && f.Direction == networkingv1.PolicyTypeEgress && p.Port != nil && p.Port.StrVal != "" && portProtocol(&p) == f.Protocol {
+			return Unsure
 		}
+		return answer(portMatches(&p, dest, f))
+	})
+}
+
+func portProtocol(p *networkingv1.NetworkPolicyPort) corev1.Protocol {
+	if p.Protocol == nil {
+		return corev1.ProtocolTCP
 	}
-	return false
+	return *p.Protocol
 }
 
 func portMatches(p *networkingv1.NetworkPolicyPort, dest *PodEnd, f Flow) bool {
-	proto := corev1.ProtocolTCP
-	if p.Protocol != nil {
-		proto = *p.Protocol
-	}
+	proto := portProtocol(p)
 	if proto != f.Protocol {
 		return false
 	}
