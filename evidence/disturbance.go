@@ -9,6 +9,7 @@ const (
 	MarkGone      = "mark-gone"      // the quarantine label or our note is gone or another
 	PolicyGone    = "policy-gone"    // an object that we made was deleted, or another has its name
 	PolicyChanged = "policy-changed" // an object that we made says something else now
+	Unprotected   = "unprotected"    // what keeps the pod from eviction or its object from going was taken off
 	Uncordoned    = "uncordoned"
 	Deleting      = "deleting"  // the target is on its way out; who asked is in the audit log
 	Gone          = "gone"      // the target is gone, or another pod has its name

@@ -6,11 +6,12 @@ import "fmt"
 // here once; everything else is derived from it.
 const Domain = "irkit.dev"
 
-// Labels and annotations that irkit writes.
+// Labels, annotations and the finalizer that irkit writes.
 const (
 	LabelCase          = Domain + "/case"       // on every object that irkit creates
 	LabelQuarantine    = Domain + "/quarantine" // on the target; the quarantine policy selects it
 	AnnotationOriginal = Domain + "/original"   // on the target; what release needs, signed
+	Finalizer          = Domain + "/evidence"   // on the target, where it was asked for; keeps its API object
 )
 
 // Target is the pod under investigation. It is comparable: the value is the

@@ -21,6 +21,7 @@ type Order struct {
 	Plan      *Plan
 	Skip      []string // layers that shall not be applied here
 	KeepOwner bool
+	Hold      bool // keep the pod's API object after a DELETE, until release
 	// Force goes on where another case's mark is on the target, which is put back at release,
 	// and in a protected namespace.
 	Force     bool

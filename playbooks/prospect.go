@@ -66,7 +66,7 @@ func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
 		p.Needs = join(p.Needs, b.Needs())
 		p.Steps = append(p.Steps, o.Plan.Steps[i].ID)
 	}
-	p.Want = quarantine.Want{Layers: without(p.Needs.Layers, o.Skip), Case: o.Case, KeepOwner: o.KeepOwner, Allow: o.Allow, AllowDNS: o.AllowDNS, Force: o.Force, Sign: e.sign}
+	p.Want = quarantine.Want{Layers: without(p.Needs.Layers, o.Skip), Case: o.Case, KeepOwner: o.KeepOwner, Hold: o.Hold, Allow: o.Allow, AllowDNS: o.AllowDNS, Force: o.Force, Sign: e.sign}
 	layers := e.layers(nil, p.Want, nil)
 	p.Rules = Rules(p.Needs, layers)
 	// Side by side: every round trip is time in which the target goes on.
@@ -126,12 +126,13 @@ func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
 // layers are all layers by name. hands is nil while only Prepare is called.
 func (e *Engine) layers(hands quarantine.Hands, w quarantine.Want, baseline []evidence.Probe) map[string]quarantine.Layer {
 	all := map[string]quarantine.Layer{
-		quarantine.LayerNetns:  quarantine.NewNetns(hands, w, baseline, 0),
-		quarantine.LayerLabel:  quarantine.NewLabel(e.Conn, w),
-		quarantine.LayerNetpol: quarantine.NewNetpol(e.Conn, w),
-		quarantine.LayerDeny:   quarantine.NewDeny(e.Conn, w),
-		quarantine.LayerDetach: quarantine.NewDetach(e.Conn, w),
-		quarantine.LayerCordon: cordon.New(e.Conn),
+		quarantine.LayerNetns:   quarantine.NewNetns(hands, w, baseline, 0),
+		quarantine.LayerLabel:   quarantine.NewLabel(e.Conn, w),
+		quarantine.LayerNetpol:  quarantine.NewNetpol(e.Conn, w),
+		quarantine.LayerDeny:    quarantine.NewDeny(e.Conn, w),
+		quarantine.LayerDetach:  quarantine.NewDetach(e.Conn, w),
+		quarantine.LayerProtect: quarantine.NewProtect(e.Conn, w),
+		quarantine.LayerCordon:  cordon.New(e.Conn),
 	}
 	maps.Copy(all, revoke.Layers(e.Conn))
 	return all

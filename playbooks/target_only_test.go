@@ -51,7 +51,7 @@ func TestNoWriteSelectsAnotherPod(t *testing.T) {
 			}
 		}
 	}
-	for _, kind := range []string{"Pod", "NetworkPolicy", "Node"} {
+	for _, kind := range []string{"Pod", "NetworkPolicy", "PodDisruptionBudget", "Node"} {
 		if seen[kind] == 0 {
 			t.Errorf("nothing of kind %s was ever prepared: the test sees nothing", kind)
 		}

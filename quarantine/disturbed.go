@@ -28,6 +28,8 @@ func Disturbed(m Marks, done []Done, restarts map[string]int32) []evidence.Distu
 		case m.Pod == nil:
 		case c.Layer == LayerLabel:
 			marksGone(m, c, add)
+		case c.Layer == LayerProtect && c.Op == evidence.OpPatch:
+			unprotected(m, c, add)
 		case c.Layer == LayerDetach:
 			attachedAgain(m, c, add)
 		case c.Layer == LayerCordon:

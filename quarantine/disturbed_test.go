@@ -28,7 +28,7 @@ func held(t *testing.T, owner string) (*cluster.Conn, *fake.Clientset, []quarant
 	t.Helper()
 	s, conn, client := scene(t, pod(owner))
 	var done []quarantine.Done
-	for _, l := range []quarantine.Layer{quarantine.NewLabel(conn, want), quarantine.NewNetpol(conn, want), quarantine.NewDetach(conn, want), cordon.New(conn)} {
+	for _, l := range []quarantine.Layer{quarantine.NewLabel(conn, want), quarantine.NewNetpol(conn, want), quarantine.NewDetach(conn, want), quarantine.NewProtect(conn, holding), cordon.New(conn)} {
 		changes, err := l.Prepare(s, target())
 		if err != nil {
 			t.Fatal(err)
@@ -103,6 +103,17 @@ func TestWhatOthersDoIsNamed(t *testing.T) {
 		"note taken": {func(t *testing.T, conn *cluster.Conn) {
 			update(t, conn, func(p *corev1.Pod) { delete(p.Annotations, evidence.AnnotationOriginal) })
 		}, evidence.MarkGone, []string{evidence.AnnotationOriginal}},
+		"protection taken": {func(t *testing.T, conn *cluster.Conn) {
+			update(t, conn, func(p *corev1.Pod) { delete(p.Annotations, "karpenter.sh/do-not-disrupt") })
+		}, evidence.Unprotected, []string{"karpenter.sh/do-not-disrupt", "is gone"}},
+		"finalizer taken": {func(t *testing.T, conn *cluster.Conn) {
+			update(t, conn, func(p *corev1.Pod) { p.Finalizers = nil })
+		}, evidence.Unprotected, []string{evidence.Finalizer}},
+		"budget deleted": {func(t *testing.T, conn *cluster.Conn) {
+			if err := conn.Client.PolicyV1().PodDisruptionBudgets("prod").Delete(t.Context(), "irkit-quarantine-c-1", metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}, evidence.PolicyGone, []string{"PodDisruptionBudget/irkit-quarantine-c-1"}},
 		"policy deleted": {func(t *testing.T, conn *cluster.Conn) {
 			if err := conn.Client.NetworkingV1().NetworkPolicies("prod").Delete(t.Context(), "irkit-quarantine-c-1", metav1.DeleteOptions{}); err != nil {
 				t.Fatal(err)
@@ -148,7 +159,7 @@ func TestWhatOthersDoIsNamed(t *testing.T) {
 		}, evidence.Restarted, []string{"restarted 2 times", "exit status 137", "liveness probe"}},
 		"deleted with grace": {func(t *testing.T, conn *cluster.Conn) {
 			update(t, conn, func(p *corev1.Pod) {
-				p.Finalizers, p.DeletionTimestamp = []string{"example.com/slow"}, &metav1.Time{Time: time.Unix(3600, 0)}
+				p.Finalizers, p.DeletionTimestamp = append(p.Finalizers, "example.com/slow"), &metav1.Time{Time: time.Unix(3600, 0)}
 			})
 		}, evidence.Deleting, []string{"until 01:00:00 UTC"}},
 	} {

@@ -21,6 +21,7 @@ func Forecast(s Scene, t evidence.Target, w Want) evidence.Forecast {
 	f.probes()
 	f.owner()
 	f.service()
+	f.protection()
 	f.identity()
 	f.node()
 	for _, g := range s.Gaps {
@@ -129,6 +130,8 @@ func unsuited(s Scene, layer string) (code, why string) {
 		return "target-pending", "the pod has no node yet: there is no network namespace to cut"
 	case layer == LayerNetns && !anyRunning(s):
 		return "target-pending", "no container of the pod runs: there is no hand to be placed beside it"
+	case layer == LayerProtect && s.mirror():
+		return "static-pod", "a static pod belongs to its node's kubelet: no eviction through the API ends it, and its mirror decides nothing"
 	case layer == LayerCordon && s.Pod.Spec.NodeName == "":
 		return "target-pending", "the pod has no node yet"
 	case layer == LayerCordon && s.Node == nil:

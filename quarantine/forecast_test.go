@@ -50,7 +50,7 @@ func TestForecast(t *testing.T) {
 		"host network": {pod: func(p *corev1.Pod) { p.Spec.HostNetwork = true }, codes: []string{"host-network"},
 			not: []string{"residual-allow", "probe-through-hole"}, refused: []string{"netns", "netpol"}},
 		"a static pod": {pod: func(p *corev1.Pod) { p.Annotations[corev1.MirrorPodAnnotationKey] = "x" }, codes: []string{"static-pod"},
-			not: []string{"service-loses-endpoint"}, refused: []string{"netns", "detach"}},
+			not: []string{"service-loses-endpoint"}, refused: []string{"netns", "detach", "protect"}},
 		"Windows": {pod: func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }, codes: []string{"windows"}, refused: []string{"netns"}},
 		"a pod that has ended": {pod: func(p *corev1.Pod) {
 			p.Status.Phase, p.Status.ContainerStatuses = corev1.PodFailed, nil
@@ -166,7 +166,7 @@ func TestForecast(t *testing.T) {
 func refusedAsForecast(t *testing.T, s quarantine.Scene, w quarantine.Want, f evidence.Forecast) {
 	t.Helper()
 	locked := slices.ContainsFunc(f.Findings, func(x evidence.Finding) bool { return x.Code == "held-by-other-case" })
-	for _, l := range []quarantine.Layer{quarantine.NewNetns(nil, w, nil, 0), quarantine.NewLabel(nil, w), quarantine.NewNetpol(nil, w), quarantine.NewDetach(nil, w), cordon.New(nil)} {
+	for _, l := range []quarantine.Layer{quarantine.NewNetns(nil, w, nil, 0), quarantine.NewLabel(nil, w), quarantine.NewNetpol(nil, w), quarantine.NewDetach(nil, w), quarantine.NewProtect(nil, w), cordon.New(nil)} {
 		name := l.Traits().Name
 		_, err := l.Prepare(s, target())
 		switch {

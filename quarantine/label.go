@@ -39,7 +39,7 @@ func (l *label) Prepare(s Scene, t evidence.Target) ([]evidence.Change, error) {
 		return nil, fmt.Errorf("mark %s for case %s: case %q holds it: %w", t, l.want.Case, h.Case, ErrForeign)
 	}
 	u := Undo{V: 1, Case: l.want.Case, Target: t, Labels: s.Pod.Labels, Owners: s.Pod.OwnerReferences, Changes: []evidence.Change{}}
-	for _, make := range []func(Scene, evidence.Target, Want) []evidence.Change{netnsChange, policyChanges, denyChanges, detachChange} {
+	for _, make := range []func(Scene, evidence.Target, Want) []evidence.Change{netnsChange, policyChanges, denyChanges, detachChange, protectChanges} {
 		u.Changes = append(u.Changes, make(s, t, l.want)...)
 	}
 	text, err := undoText(u, l.want.Sign)

@@ -16,7 +16,7 @@ const (
 	LayerNetpol = "netpol"
 	LayerDeny   = "deny"
 	LayerDetach = "detach"
-	// LayerProtect keeps the evidence from eviction, preemption of the object, and deletion.
+	// LayerProtect keeps the evidence from eviction and, with Want.Hold, its API object.
 	LayerProtect = "protect"
 	LayerCordon  = "cordon"
 )
@@ -109,6 +109,7 @@ type Want struct {
 	Layers    []string         // empty: DefaultLayers
 	Case      string           // [a-z0-9-]{1,40}
 	KeepOwner bool             // detach strips labels and keeps ownerReferences
+	Hold      bool             // protect puts a finalizer on: a DELETE leaves the API object
 	Allow     []evidence.Allow // honoured by every network layer
 	AllowDNS  bool             // the DNS Service too
 	// Force takes a target over that another case's mark is on; that mark is kept in the
@@ -121,5 +122,5 @@ type Want struct {
 
 // DefaultLayers are all layers, in the order of their effect.
 func DefaultLayers() []string {
-	return []string{LayerNetns, LayerLabel, LayerNetpol, LayerDeny, LayerDetach, LayerCordon}
+	return []string{LayerNetns, LayerLabel, LayerNetpol, LayerDeny, LayerDetach, LayerProtect, LayerCordon}
 }

@@ -35,6 +35,7 @@ type podMeta struct {
 	Labels          map[string]*string       `json:"labels,omitempty"`
 	Annotations     map[string]*string       `json:"annotations,omitempty"`
 	OwnerReferences *[]metav1.OwnerReference `json:"ownerReferences,omitempty"`
+	Finalizers      *[]string                `json:"finalizers,omitempty"`
 }
 
 func decodeFields(raw json.RawMessage) (podFields, error) {
@@ -70,14 +71,15 @@ type edit struct {
 	labels      map[string]*string
 	annotations map[string]*string
 	owners      *[]metav1.OwnerReference // nil: left alone
+	finalizers  *[]string                // nil: left alone
 }
 
 func (e edit) nothing() bool {
-	return len(e.labels) == 0 && len(e.annotations) == 0 && e.owners == nil
+	return len(e.labels) == 0 && len(e.annotations) == 0 && e.owners == nil && e.finalizers == nil
 }
 
 // ops is the patch, each part of which stands on what was seen: the UID, all labels, and
-// every annotation and owner that it touches. Without guards only the UID is tested.
+// every annotation, owner and finalizer that it touches. Without guards only the UID is tested.
 func (e edit) ops(live *corev1.Pod, guards bool) []op {
 	out := []op{{"test", "/metadata/uid", live.UID}}
 	if len(e.labels) > 0 {
@@ -97,6 +99,9 @@ func (e edit) ops(live *corev1.Pod, guards bool) []op {
 		} else {
 			out = append(out, op{"replace", "/metadata/ownerReferences", *e.owners})
 		}
+	}
+	if e.finalizers != nil {
+		out = append(out, finalizerOps(live.Finalizers, *e.finalizers, guards)...)
 	}
 	return out
 }
@@ -245,6 +250,7 @@ func revert(live *corev1.Pod, c evidence.Change) (edit, []string, error) {
 	var l, a []string
 	e.labels, l = revertMap("label", live.Labels, before.Metadata.Labels, after.Metadata.Labels)
 	e.annotations, a = revertMap("annotation", live.Annotations, before.Metadata.Annotations, after.Metadata.Annotations)
+	e.finalizers = revertFinalizer(live, before.Metadata, after.Metadata)
 	return e, append(l, a...), nil
 }
 

@@ -59,21 +59,24 @@ type releaser struct {
 	t                                         evidence.Target
 	live                                      *corev1.Pod
 	cut, label, early, policy, detach, cordon []evidence.Change // policy: deny too
+	protect, budget                           []evidence.Change
 	other                                     []evidence.Change
 }
 
 func (r *releaser) byLayer(c evidence.Change) {
-	at := map[string]*[]evidence.Change{LayerNetns: &r.cut, LayerLabel: &r.label, LayerNetpol: &r.policy, LayerDeny: &r.policy, LayerDetach: &r.detach, LayerCordon: &r.cordon, "hand": nil, "probe": nil}
+	at := map[string]*[]evidence.Change{LayerNetns: &r.cut, LayerLabel: &r.label, LayerNetpol: &r.policy, LayerDeny: &r.policy, LayerDetach: &r.detach, LayerProtect: &r.protect, LayerCordon: &r.cordon, "hand": nil, "probe": nil}
 	list, ok := at[c.Layer]
 	switch {
 	case !ok:
 		r.other = append(r.other, c)
 	case list == nil: // the probe pod is gone with its session; a hand shows in the pod itself
 	case c.Layer == LayerNetns && c.Op != evidence.OpCut: // pinholes close by themselves
-	case Early(c):
-		list = &r.early
-		fallthrough
 	default:
+		if Early(c) {
+			list = &r.early
+		} else if c.Layer == LayerProtect && c.Op == evidence.OpCreate {
+			list = &r.budget
+		}
 		if !slices.ContainsFunc(*list, func(o evidence.Change) bool { return o.ID == c.ID }) {
 			*list = append(*list, c)
 		}
@@ -84,8 +87,12 @@ func (r *releaser) toService() {
 	if r.live == nil {
 		r.plan.Residue = append(r.plan.Residue, "the pod is gone: only what irkit made around it is taken away")
 		r.undo("", append(r.early, r.policy...), "take the quarantine policy away")
+		r.undo("", r.budget, letEvict)
 		r.undo("", r.cordon, "let the node take pods again")
 		return
+	}
+	if r.heldUp() {
+		r.plan.Residue = append(r.plan.Residue, "the pod is being deleted, and does not come back to service: its object, which irkit's finalizer kept, goes with this release")
 	}
 	if ended(r.live) {
 		r.plan.Residue = append(r.plan.Residue, fmt.Sprintf("the pod has ended (%s): its network namespace, and a cut in it, went with it", phaseOf(r.live)))
@@ -96,20 +103,40 @@ func (r *releaser) toService() {
 		r.undo("label", []evidence.Change{only(c, true)}, "take the quarantine label off, so that no policy of ours selects the pod")
 	}
 	r.undo("", append(r.early, r.policy...), "take the quarantine policy away, unless another pod still needs it")
+	r.undo("", r.budget, letEvict)
 	if !ended(r.live) {
 		r.plan.Steps = append(r.plan.Steps, Step{Kind: StepWaitReady, Limit: readyLimit,
 			Why: "wait until the pod is Ready: a controller with one pod too many deletes what is not ready first"})
 	}
+	r.undo("", r.protect, "let autoscalers and whoever deletes the pod have it again")
 	r.undo("", r.detach, "put the labels back: Services find the pod again, and its controller adopts it")
 	for _, c := range r.label {
 		r.undo("annotation", []evidence.Change{only(c, false)}, "take irkit's note off the pod")
 	}
 	r.undo("", r.cordon, "let the node take pods again")
-	r.keep(append(slices.Clone(r.label), r.detach...))
+	r.keep(slices.Concat(r.label, r.detach, r.protect))
+}
+
+const letEvict = "take the disruption budget away, unless another pod still needs it"
+
+// holds reports a containment that put our finalizer on.
+func (r *releaser) holds() bool {
+	return slices.ContainsFunc(r.protect, func(c evidence.Change) bool {
+		f, err := decodeFields(c.After)
+		return err == nil && holding(f.Metadata)
+	})
+}
+
+// heldUp reports a pod whose deletion waits for our finalizer.
+func (r *releaser) heldUp() bool {
+	return r.holds() && r.live.DeletionTimestamp != nil && slices.Contains(r.live.Finalizers, evidence.Finalizer)
 }
 
 func (r *releaser) deletePod() {
 	r.undo("", r.early, "take away the policy that a successor of the same name would fall under")
+	if r.live != nil && r.holds() {
+		r.undo("", r.protect, "take irkit's finalizer off, which would keep the pod's object")
+	}
 	if r.live != nil {
 		r.plan.Steps = append(r.plan.Steps, Step{Kind: StepDelete, Why: "delete the pod, which stays contained until it is gone",
 			Change: &evidence.Change{ID: "release/delete/pod/" + r.t.Namespace + "/" + r.t.Pod + "/" + r.t.UID, Layer: "release", Op: evidence.OpDelete, Object: podObject(r.t),
@@ -117,6 +144,7 @@ func (r *releaser) deletePod() {
 				Why: "delete the pod after its evidence is sealed", Irreversible: "the pod, its memory and its container layers are gone for ever"}})
 	}
 	r.undo("", r.policy, "take the quarantine policy away, unless another pod still needs it")
+	r.undo("", r.budget, letEvict)
 	r.undo("", r.cordon, "let the node take pods again")
 }
 

@@ -51,7 +51,7 @@ func contain(t *testing.T, s quarantine.Scene, layers map[string]quarantine.Laye
 
 func all(conn *cluster.Conn, h quarantine.Hands) map[string]quarantine.Layer {
 	return map[string]quarantine.Layer{"netns": quarantine.NewNetns(h, want, nil, 0), "label": quarantine.NewLabel(conn, want),
-		"netpol": quarantine.NewNetpol(conn, want), "detach": quarantine.NewDetach(conn, want), "cordon": cordon.New(conn)}
+		"netpol": quarantine.NewNetpol(conn, want), "detach": quarantine.NewDetach(conn, want), "protect": quarantine.NewProtect(conn, want), "cordon": cordon.New(conn)}
 }
 
 // release makes every step of a plan.

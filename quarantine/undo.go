@@ -24,7 +24,7 @@ type Undo struct {
 	Target evidence.Target         `json:"target"`
 	Labels map[string]string       `json:"labels"` // all, as they stood before
 	Owners []metav1.OwnerReference `json:"owners,omitempty"`
-	// Changes are those whose release the layers know: netns, netpol, detach. That of the
+	// Changes are those whose release the layers know: netns, netpol, deny, detach, protect. That of the
 	// label itself is made by Done, since it holds this.
 	Changes []evidence.Change `json:"changes"`
 }
@@ -100,7 +100,8 @@ func (u Undo) Done(annotation string) (done []Done, left []string) {
 	done = []Done{{Change: labelChange(u.Target, u.Case, nil, annotation)}}
 	seen := map[string]bool{}
 	for _, c := range u.Changes {
-		own, why := u.own(c)
+		own, bad, why := u.own(c)
+		left = append(left, bad...)
 		switch {
 		case why != "":
 			left = append(left, fmt.Sprintf("change %q of layer %q (%s) is left out: %s", short(c.ID), short(c.Layer), short(c.Object.String()), why))
@@ -116,18 +117,36 @@ func (u Undo) Done(annotation string) (done []Done, left []string) {
 	return done, left
 }
 
-// own makes one of the data's changes anew, or says why it is not to be made.
-func (u Undo) own(c evidence.Change) (own evidence.Change, why string) {
+// own makes one of the data's changes anew, and says what of it is left out, or why it is
+// not to be made at all.
+func (u Undo) own(c evidence.Change) (own evidence.Change, left []string, why string) {
 	t := u.Target
 	if c.Object.Namespace != t.Namespace && (c.Layer != LayerDeny || c.Object.Namespace != "") {
-		return own, "it is not in the pod's namespace"
+		return own, nil, "it is not in the pod's namespace"
 	}
+	onPod := c.Object.Kind == "Pod" && c.Object.Name == t.Pod && c.Object.UID == t.UID
 	switch c.Layer {
 	case LayerDetach, LayerNetns:
-		if c.Object.Kind != "Pod" || c.Object.Name != t.Pod || c.Object.UID != t.UID {
-			return own, "it names another object than the pod"
+		if !onPod {
+			return own, nil, "it names another object than the pod"
 		}
+	case LayerProtect:
+		budget := budgetChange(t, u.Case)
+		switch {
+		case c.Object.Kind == budget.Object.Kind && c.Object.Name == budget.Object.Name:
+			return budget, nil, ""
+		case !onPod:
+			return own, nil, "it is neither the pod nor the budget of this case"
+		}
+		return ownProtection(t, c)
 	}
+	own, why = u.ownNetwork(c)
+	return own, nil, why
+}
+
+// ownNetwork is own for what stops traffic, and for what takes the pod out of service.
+func (u Undo) ownNetwork(c evidence.Change) (own evidence.Change, why string) {
+	t := u.Target
 	switch c.Layer {
 	case LayerDetach:
 		c.ID, c.Op, c.Object = LayerDetach+"/patch/pod/"+t.Namespace+"/"+t.Pod+"/"+t.UID, evidence.OpPatch, podObject(t)

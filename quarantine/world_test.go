@@ -11,6 +11,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -184,6 +185,13 @@ func dump(t *testing.T, client *fake.Clientset) string {
 	for _, p := range pods.(*corev1.PodList).Items {
 		p.OwnerReferences = nil // the controller's to write
 		show(p.ObjectMeta, nil)
+	}
+	budgets, err := client.Tracker().List(schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}, schema.GroupVersionKind{Group: "policy", Version: "v1", Kind: "PodDisruptionBudget"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range budgets.(*policyv1.PodDisruptionBudgetList).Items {
+		show(b.ObjectMeta, b.Spec)
 	}
 	pols, err := client.Tracker().List(schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}, schema.GroupVersionKind{Group: "networking.k8s.io", Version: "v1", Kind: "NetworkPolicy"}, "")
 	if err != nil {

@@ -76,8 +76,9 @@ func sessionFlags() []cli.Flag {
 // isolateFlags are those of every command that isolates.
 func isolateFlags() []cli.Flag {
 	return in("Isolation",
-		&cli.StringSliceFlag{Name: "skip", Usage: "`LAYER` that shall not be applied: netns, netpol, deny, detach, cordon"},
+		&cli.StringSliceFlag{Name: "skip", Usage: "`LAYER` that shall not be applied: netns, netpol, deny, detach, protect, cordon"},
 		&cli.BoolFlag{Name: "keep-owner", Usage: "strip labels but leave the ownerReferences"},
+		&cli.BoolFlag{Name: "hold", Usage: "keep the pod's API object when someone deletes it, until release: its containers end all the same"},
 		&cli.StringSliceFlag{Name: "allow", Usage: "`CIDR[:PORT][/tcp|/udp]` that stays reachable, for the forensics host"},
 		&cli.BoolFlag{Name: "allow-dns", Usage: "leave the cluster's DNS reachable: it can carry data out"},
 		&cli.StringSliceFlag{Name: "canary", Usage: "`ADDRESS:PORT` to measure from inside, beside what irkit chooses"},

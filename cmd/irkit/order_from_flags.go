@@ -75,9 +75,9 @@ func (d *door) order(c *cli.Context, plan *playbooks.Plan, skipFirst bool) (play
 
 func (d *door) checkSessionFlags(c *cli.Context, o *playbooks.Order) (err error) {
 	o.Authority = evidence.Authority{Basis: c.String("authority"), Purpose: c.String("purpose"), Approver: c.String("approver")}
-	o.Skip, o.KeepOwner, o.Force = c.StringSlice("skip"), c.Bool("keep-owner"), c.Bool("force")
+	o.Skip, o.KeepOwner, o.Hold, o.Force = c.StringSlice("skip"), c.Bool("keep-owner"), c.Bool("hold"), c.Bool("force")
 	o.Protected = flatWords(c.StringSlice("protected"))
-	layers := []string{quarantine.LayerNetns, quarantine.LayerNetpol, quarantine.LayerDeny, quarantine.LayerDetach, quarantine.LayerCordon}
+	layers := []string{quarantine.LayerNetns, quarantine.LayerNetpol, quarantine.LayerDeny, quarantine.LayerDetach, quarantine.LayerProtect, quarantine.LayerCordon}
 	for _, s := range o.Skip {
 		if !slices.Contains(layers, s) {
 			return usagef("", fmt.Errorf("--skip %s: want one of %s", s, strings.Join(layers, ", ")))

@@ -58,7 +58,7 @@ func TestContainProvesCollectsAndIsTakenBack(t *testing.T) {
 		t.Errorf("pod %+v, log %+v", rows["pod pod"], rows["log-current c0"])
 	}
 	s, err := n.Cases.Recall("c-1")
-	if err != nil || len(s.Changes) != 5 || len(s.Unsure)+len(s.Faults) != 0 || s.Before != "CONTAINED" {
+	if err != nil || len(s.Changes) != 7 || len(s.Unsure)+len(s.Faults) != 0 || s.Before != "CONTAINED" {
 		t.Errorf("status: %+v, %v", s, err)
 	}
 	writes := n.writes()

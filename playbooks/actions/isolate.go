@@ -29,19 +29,19 @@ func Standard() []playbooks.Kind {
 }
 
 // isolate applies layers of quarantine. All wait, for a moment, for the mark that keeps two
-// irkits apart; else none waits for another, but that labels are stripped only after the
-// quarantine label is on.
+// irkits apart; else none waits for another, but that labels are stripped, and the pod is
+// protected, only after the quarantine label is on.
 type isolate struct {
 	layers []string
 }
 
 func newIsolate(with *yaml.Node) (playbooks.Blueprint, []playbooks.Fault) {
 	f := playbooks.FieldsOf(with, "isolate")
-	layers := f.Words("layers", quarantine.LayerNetns, quarantine.LayerNetpol, quarantine.LayerDeny, quarantine.LayerDetach, quarantine.LayerCordon)
+	layers := f.Words("layers", quarantine.LayerNetns, quarantine.LayerNetpol, quarantine.LayerDeny, quarantine.LayerDetach, quarantine.LayerProtect, quarantine.LayerCordon)
 	if layers == nil {
-		layers = []string{quarantine.LayerNetns, quarantine.LayerNetpol, quarantine.LayerDeny, quarantine.LayerDetach, quarantine.LayerCordon}
+		layers = []string{quarantine.LayerNetns, quarantine.LayerNetpol, quarantine.LayerDeny, quarantine.LayerDetach, quarantine.LayerProtect, quarantine.LayerCordon}
 	}
-	if slices.ContainsFunc([]string{quarantine.LayerNetpol, quarantine.LayerDeny, quarantine.LayerDetach}, func(l string) bool { return slices.Contains(layers, l) }) {
+	if slices.ContainsFunc([]string{quarantine.LayerNetpol, quarantine.LayerDeny, quarantine.LayerDetach, quarantine.LayerProtect}, func(l string) bool { return slices.Contains(layers, l) }) {
 		layers = append(layers, quarantine.LayerLabel)
 	}
 	// The plan tells them in the order of their effect, however they were written.
@@ -94,8 +94,10 @@ func (i *isolating) Run(ctx context.Context, t evidence.Target, _ evidence.Sink)
 		labels.Wait()
 		if marked {
 			i.behind(ctx, quarantine.LayerDetach)
+			i.behind(ctx, quarantine.LayerProtect) // after it: both patch the pod
 		} else {
 			i.became(quarantine.LayerDetach, false, errUnmarked)
+			i.became(quarantine.LayerProtect, false, errUnmarked)
 		}
 	})
 	all.Wait()
@@ -153,7 +155,7 @@ func (i *isolating) became(name string, wrote bool, err error) bool {
 	case err == nil:
 		i.held = append(i.held, name)
 		i.site.Progress("%s holds", name)
-	case name == quarantine.LayerCordon || name == quarantine.LayerDeny: // optional: the lack of it warns
+	case slices.Contains([]string{quarantine.LayerCordon, quarantine.LayerDeny, quarantine.LayerProtect}, name): // optional: the lack of it warns
 		i.site.Progress("%s: %v", name, err)
 	default:
 		i.errs = append(i.errs, fmt.Errorf("layer %s: %w", name, err))

@@ -323,7 +323,7 @@ func TestNoProbePodIsNoReasonToStop(t *testing.T) {
 
 func TestIsolateReadsItsLayers(t *testing.T) {
 	for text, want := range map[string]string{
-		"{}": "netns label netpol deny detach cordon", "layers: [netns]": "netns", "layers: [detach]": "label detach", "layers: [netpol, cordon]": "label netpol cordon",
+		"{}": "netns label netpol deny detach protect cordon", "layers: [netns]": "netns", "layers: [detach]": "label detach", "layers: [protect]": "label protect", "layers: [netpol, cordon]": "label netpol cordon",
 	} {
 		b, faults := newIsolate(mapping(t, text))
 		if n := b.Needs(); len(faults) > 0 || strings.Join(n.Layers, " ") != want || n.Hand != strings.Contains(want, "netns") || !n.Probe {

@@ -27,7 +27,11 @@ func TestByHand(t *testing.T) {
 	c := cluster(t)
 	was := workload(t, c, "Pod", "by-hand", 1)
 	p := newPerson(t)
-	r := p.runSwift(was).want(t, 0).result(t)
+	held := p.write("held.yaml", strings.Replace(swift, "detach]", "detach, protect]", 1))
+	r := p.irkit("run", held, was.Name, "-n", ownNamespace, "--hold", "--image", image, "--pull", "Never", "--yes", "-o", "json").want(t, 0).result(t)
+	if left := protection(getPod(t, c, ownNamespace, was.Name)); len(left) < 4 {
+		t.Errorf("protected by %v alone", left)
+	}
 	unheard(t, was)
 	cut := documented(t, "cut.md", "## Lifting it by hand")
 	api := documented(t, "containment.md", "### By hand")

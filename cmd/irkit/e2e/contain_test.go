@@ -115,6 +115,9 @@ func TestContain(t *testing.T) {
 		if !equalMaps(before.Labels, after.Labels) {
 			t.Errorf("labels %v, were %v", after.Labels, before.Labels)
 		}
+		if !equalMaps(protection(before), protection(after)) {
+			t.Errorf("protected by %v, was %v", protection(after), protection(before))
+		}
 		if after.UID != before.UID {
 			t.Error("the pod was replaced")
 		}
@@ -234,6 +237,10 @@ func checkNothingOfOurs(t *testing.T, namespace string) {
 	policies, err := c.NetworkingV1().NetworkPolicies(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: evidence.LabelCase})
 	if err != nil || len(policies.Items) > 0 {
 		t.Errorf("policies left: %d, %v", len(policies.Items), err)
+	}
+	budgets, err := c.PolicyV1().PodDisruptionBudgets(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: evidence.LabelCase})
+	if err != nil || len(budgets.Items) > 0 {
+		t.Errorf("disruption budgets left: %d, %v", len(budgets.Items), err)
 	}
 	pods, err := c.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: evidence.LabelQuarantine})
 	if err != nil || len(pods.Items) > 0 {

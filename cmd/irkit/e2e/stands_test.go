@@ -143,6 +143,10 @@ func touched(t *testing.T, c kubernetes.Interface, was *corev1.Pod, caseID strin
 	if err != nil {
 		return err.Error()
 	}
+	budgets, err := c.PolicyV1().PodDisruptionBudgets(was.Namespace).List(t.Context(), of)
+	if err != nil {
+		return err.Error()
+	}
 	probes, err := c.CoreV1().Pods("irkit-system").List(t.Context(), of)
 	if err != nil {
 		return err.Error()
@@ -155,6 +159,10 @@ func touched(t *testing.T, c kubernetes.Interface, was *corev1.Pod, caseID strin
 		return fmt.Sprintf("labels %v, were %v", pod.Labels, was.Labels)
 	case noted:
 		return "irkit's note is on the pod"
+	case !equalMaps(protection(pod), protection(was)):
+		return fmt.Sprintf("protected by %v, was %v", protection(pod), protection(was))
+	case len(budgets.Items) > 0:
+		return "a disruption budget is left: " + budgets.Items[0].Name
 	case len(pod.OwnerReferences) != len(was.OwnerReferences):
 		return "the pod has no owner"
 	case pod.Status.ContainerStatuses[0].RestartCount != was.Status.ContainerStatuses[0].RestartCount:
