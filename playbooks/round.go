@@ -16,9 +16,9 @@ const quick = 400 * time.Millisecond
 
 // Round measures once: new connections from inside and outside, flows that still move,
 // and, through pinholes where there is a cut, the policy alone. inside and outside may
-// be nil; what they would have told is then not known. from is the address of outside. An error of one hand does not
-// keep the other from measuring.
-func (w *Watch) Round(ctx context.Context, inside, outside agent.Hand, from string, targets quarantine.Targets) error {
+// be nil; what they would have told is then not known. from are the addresses of outside, at
+// most one of each family. An error of one hand does not keep the other from measuring.
+func (w *Watch) Round(ctx context.Context, inside, outside agent.Hand, from []netip.Addr, targets quarantine.Targets) error {
 	var insideErr, outsideErr error
 	if inside != nil {
 		insideErr = w.fromInside(ctx, inside, targets)
@@ -107,7 +107,7 @@ func direct(probes []evidence.Probe) []evidence.Probe {
 	return out
 }
 
-func (w *Watch) fromOutside(ctx context.Context, inside, outside agent.Hand, from string, targets quarantine.Targets) error {
+func (w *Watch) fromOutside(ctx context.Context, inside, outside agent.Hand, from []netip.Addr, targets quarantine.Targets) error {
 	reach, err := outside.Measure(ctx, agent.Measurement{Probes: targets.Inside, Limit: quick})
 	if err != nil {
 		return err
@@ -127,13 +127,14 @@ func (w *Watch) fromOutside(ctx context.Context, inside, outside agent.Hand, fro
 	if !cut || inside == nil || w.noHoles {
 		return nil
 	}
-	peer, err := netip.ParseAddr(from)
-	if err != nil {
-		// Without the probe pod's address there is no hole to make for it.
-		return nil //nolint:nilerr // what it would have told is then not known
-	}
 	for _, p := range targets.Outside {
-		hole := &agent.Inbound{Peer: peer, Port: p.Addr.Port()}
+		same := slices.IndexFunc(from, func(a netip.Addr) bool { return a.Is4() == p.Addr.Addr().Is4() })
+		if same < 0 {
+			// Without an address of that family there is no hole to make for the probe pod:
+			// its silence would be the cut's, and tell nothing of the policy.
+			continue
+		}
+		hole := &agent.Inbound{Peer: from[same], Port: p.Addr.Port()}
 		if _, err := inside.Measure(ctx, agent.Measurement{Case: w.m.Case, Inbound: hole}); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -171,11 +172,11 @@ func (e *Engine) measure(ctx context.Context, s *Standing, probe bool) error {
 
 // outside starts a probe pod, as recorded writes. Without one, what it would have told is
 // not known.
-func (e *Engine) outside(ctx context.Context, h History, pod *corev1.Pod, asked bool) (hand agent.Hand, from string, end func()) {
+func (e *Engine) outside(ctx context.Context, h History, pod *corev1.Pod, asked bool) (hand agent.Hand, from []netip.Addr, end func()) {
 	none := func() {}
 	key, err := readKey(h.Dir)
 	if !asked || err != nil {
-		return nil, "", none
+		return nil, nil, none
 	}
 	order := Order{Case: h.Case, Target: h.Target, Pod: pod}
 	h.HandOf(&order)
@@ -183,9 +184,9 @@ func (e *Engine) outside(ctx context.Context, h History, pod *corev1.Pod, asked 
 	probe, err := hands.Probe(ctx)
 	if err != nil {
 		e.Progress("no probe pod: %v", err)
-		return nil, "", none
+		return nil, nil, none
 	}
-	return probe, probe.Info().Addr, func() {
+	return probe, probe.Info().Addrs, func() {
 		ctx, done := detached(ctx, time.Minute)
 		defer done()
 		if err := hands.Close(ctx, true); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -251,9 +252,9 @@ func (w *watching) measure(ctx context.Context) error {
 	} else {
 		watch.SkipPinholes()
 	}
-	from := ""
+	var from []netip.Addr
 	if w.outside != nil {
-		from = w.outside.Info().Addr
+		from = w.outside.Info().Addrs
 	}
 	targets := quarantine.Probes(w.scene).Listening(w.scene, watch.Measurements().FlowsBefore)
 	if err := watch.Round(ctx, asHand(w.inside), asHand(w.outside), from, targets); err != nil {

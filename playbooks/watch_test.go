@@ -44,7 +44,7 @@ func TestARoundTriesThroughHolesOnlyWhatAnsweredBefore(t *testing.T) {
 	n := handtest.New()
 	n.Deaf = []string{"sibling"}
 	w, in := newWatch(n, true)
-	if err := w.Round(t.Context(), in, n.Outside(), n.Probe.String(), targets(n)); err != nil {
+	if err := w.Round(t.Context(), in, n.Outside(), []netip.Addr{n.Probe}, targets(n)); err != nil {
 		t.Fatal(err)
 	}
 	m := w.Measurements()
@@ -76,7 +76,7 @@ func TestARoundTriesThroughHolesOnlyWhatAnsweredBefore(t *testing.T) {
 func TestNoHolesWithoutACut(t *testing.T) {
 	n := handtest.New()
 	w, in := newWatch(n, false)
-	if err := w.Round(t.Context(), in, n.Outside(), n.Probe.String(), targets(n)); err != nil {
+	if err := w.Round(t.Context(), in, n.Outside(), []netip.Addr{n.Probe}, targets(n)); err != nil {
 		t.Fatal(err)
 	}
 	m := w.Measurements()
@@ -86,17 +86,18 @@ func TestNoHolesWithoutACut(t *testing.T) {
 }
 
 func TestARoundWithOneHandMissingOrBroken(t *testing.T) {
+	probe := []netip.Addr{handtest.New().Probe}
 	for name, c := range map[string]struct {
 		inside, outside bool
 		broken          string // the hand whose measure fails
-		from            string
+		from            []netip.Addr
 		in, out         int // results inside and outside
 	}{
 		"none":                       {},
 		"inside alone":               {inside: true, in: 4},
 		"outside alone":              {outside: true, out: 1},
-		"inside broken":              {inside: true, outside: true, broken: "inside", from: "10.0.0.99", out: 1, in: 2},
-		"outside broken":             {inside: true, outside: true, broken: "outside", from: "10.0.0.99", in: 4},
+		"inside broken":              {inside: true, outside: true, broken: "inside", from: probe, out: 1, in: 2},
+		"outside broken":             {inside: true, outside: true, broken: "outside", from: probe, in: 4},
 		"outside of unknown address": {inside: true, outside: true, in: 4, out: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -124,6 +125,31 @@ func TestARoundWithOneHandMissingOrBroken(t *testing.T) {
 			m := w.Measurements()
 			if len(m.After) != c.in && c.inside || len(m.OutsideAfter) != c.out || len(m.PinholeIn) != 0 {
 				t.Errorf("inside %d, outside %d, inwards %d", len(m.After), len(m.OutsideAfter), len(m.PinholeIn))
+			}
+		})
+	}
+}
+
+// A hole for one family lets nothing in over the other: silence there would be the cut's.
+func TestARoundKnocksThroughHolesOfTheSameFamily(t *testing.T) {
+	six := netip.MustParseAddr("fd00:10::99")
+	for name, c := range map[string]struct {
+		from  []netip.Addr
+		holes []string
+	}{
+		"IPv4 alone": {[]netip.Addr{handtest.New().Probe}, []string{"hole for 10.0.0.99 to port 8080"}},
+		"both":       {[]netip.Addr{handtest.New().Probe, six}, []string{"hole for 10.0.0.99 to port 8080", "hole for fd00:10::99 to port 8080"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := handtest.New()
+			w, in := newWatch(n, true)
+			all := targets(n)
+			all.Outside = append(all.Outside, evidence.Probe{Name: "inbound", Proto: "tcp", Addr: netip.MustParseAddrPort("[fd00:10::7]:8080"), Inbound: true})
+			if err := w.Round(t.Context(), in, n.Outside(), c.from, all); err != nil {
+				t.Fatal(err)
+			}
+			if got := in.Calls()[2:]; !slices.Equal(got, c.holes) || len(w.Measurements().PinholeIn) != len(c.holes) {
+				t.Errorf("asked inside: %q, %d tries; want %q", got, len(w.Measurements().PinholeIn), c.holes)
 			}
 		})
 	}

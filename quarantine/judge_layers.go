@@ -19,6 +19,7 @@ type tally struct {
 	counted int                    // probes that worked before
 	passing []evidence.ProbeResult // those that still work: their last try
 	held    *time.Time             // since when none worked; set when none does
+	over    []family               // over which one counted
 }
 
 // count weighs the last try of every probe that counts. A refusal is an answer only where
@@ -33,6 +34,7 @@ func count(before map[evidence.Probe]evidence.ProbeResult, series []evidence.Pro
 	t := tally{counted: len(byProbe)}
 	var held time.Time
 	for p, tries := range byProbe {
+		t.over = append(t.over, familyOf(p.Addr.Addr()))
 		slices.SortStableFunc(tries, func(a, b evidence.ProbeResult) int { return a.At.Compare(b.At) })
 		last := tries[len(tries)-1]
 		if passes(before[p], last) {
@@ -193,6 +195,8 @@ func (j *judge) netns(l *evidence.LayerVerdict) {
 	l.In, why = state(in, "inbound")
 	l.Why = append(l.Why, why...)
 	j.flows(l)
+	l.Out = j.unheard(l, l.Out, "outbound", append(out.over, j.stopped()...))
+	l.In = j.unheard(l, l.In, "inbound", in.over)
 	if l.Out == evidence.Contained || l.Out == evidence.ContainedNewOnly {
 		t := j.m.Cut.Installed
 		l.Held = &t

@@ -32,6 +32,8 @@ func (j *judge) netpol(l *evidence.LayerVerdict, a Applied) {
 	l.Why = append(l.Why, why...)
 	l.In, why = state(in, "inbound, the policy alone")
 	l.Why = append(l.Why, why...)
+	l.Out = j.unheard(l, l.Out, "outbound, the policy alone", out.over)
+	l.In = j.unheard(l, l.In, "inbound, the policy alone", in.over)
 	j.enforced(l, a, outs, ins)
 	if l.Layer == LayerDeny {
 		l.Why = append(l.Why, "it was measured together with the NetworkPolicy")

@@ -16,12 +16,14 @@ const closedPort = 9
 
 // Probes are the connections that tell of containment here: from inside to what every
 // cluster has (API server, DNS both ways, the node's kubelet, the metadata address, a
-// sibling's port), from outside to the target's declared ports. The engine adds the
+// sibling's port), from outside to the target's declared ports; each over every family of
+// addresses that the target has, and over no other. The engine adds the
 // canaries, and the listening ports that the hand found.
 func Probes(s Scene) Targets {
 	out := Targets{Inside: []evidence.Probe{}, Outside: []evidence.Probe{}}
+	has := families(s)
 	in := func(name, proto string, a netip.AddrPort) {
-		if a.IsValid() && a.Port() != 0 {
+		if a.IsValid() && a.Port() != 0 && has.speaks(a.Addr()) {
 			out.Inside = append(out.Inside, evidence.Probe{Name: name, Proto: proto, Addr: a})
 		}
 	}
@@ -33,8 +35,8 @@ func Probes(s Scene) Targets {
 		in("dns-tcp", "tcp", a)
 	}
 	first := func(name string, all []netip.AddrPort) {
-		if len(all) > 0 {
-			in(name, "tcp", all[0])
+		for _, a := range firsts(all) {
+			in(name, "tcp", a)
 		}
 	}
 	first("api-server-behind", s.APIBehind)
@@ -44,7 +46,9 @@ func Probes(s Scene) Targets {
 			in("node", "tcp", netip.AddrPortFrom(a, 10250))
 		}
 	}
-	in("metadata", "tcp", netip.AddrPortFrom(netip.AddrFrom4([4]byte{169, 254, 169, 254}), 80))
+	for _, a := range metadata() {
+		in("metadata", "tcp", netip.AddrPortFrom(a, 80))
+	}
 	for _, a := range siblingPorts(s) {
 		in("sibling", "tcp", a)
 	}
@@ -81,19 +85,6 @@ func (t Targets) Listening(s Scene, flows []evidence.Flow) Targets {
 	return out
 }
 
-func podIPs(s Scene) []netip.Addr {
-	var out []netip.Addr
-	for _, ip := range s.Pod.Status.PodIPs {
-		if a, err := netip.ParseAddr(ip.IP); err == nil {
-			out = append(out, a.Unmap())
-		}
-	}
-	if a, err := netip.ParseAddr(s.Pod.Status.PodIP); err == nil && len(out) == 0 {
-		out = append(out, a.Unmap())
-	}
-	return out
-}
-
 // declaredPorts are the target's TCP ports, as declared, probed by the kubelet, or sent to
 // by a Service; at most eight.
 func declaredPorts(s Scene) []uint16 {
@@ -126,19 +117,24 @@ func declaredPorts(s Scene) []uint16 {
 	return out
 }
 
-// siblingPorts is a TCP port of one running neighbour, the first by name that has one.
+// siblingPorts is a TCP port of one running neighbour, the first by name that has one, at
+// an address of each family.
 func siblingPorts(s Scene) []netip.AddrPort {
+	var all []netip.AddrPort
 	for _, o := range s.Siblings {
 		if o.Phase != string(corev1.PodRunning) || o.HostNet || o.Quarantine != "" || len(o.IPs) == 0 {
 			continue
 		}
 		for _, p := range o.Ports {
 			if (p.Protocol == "" || p.Protocol == corev1.ProtocolTCP) && p.ContainerPort > 0 && p.ContainerPort < 1<<16 {
-				return []netip.AddrPort{netip.AddrPortFrom(o.IPs[0], uint16(p.ContainerPort))}
+				for _, ip := range o.IPs {
+					all = append(all, netip.AddrPortFrom(ip, uint16(p.ContainerPort)))
+				}
+				break
 			}
 		}
 	}
-	return nil
+	return firsts(all)
 }
 
 // Patience is how long the policy alone is to be measured before it is said not to hold.

@@ -1,6 +1,7 @@
 package debugger
 
 import (
+	"net/netip"
 	"time"
 
 	"irkit.dev/irkit/agent"
@@ -35,7 +36,7 @@ type Info struct {
 	Refused      []Refusal             `json:"refused,omitempty"`
 	SharedPIDs   bool                  `json:"shared_pids,omitempty"` // one hand serves all containers
 	Streamed     bool                  `json:"streamed,omitempty"`    // the binary came through exec
-	Addr         string                `json:"addr,omitempty"`        // the pod's IP
+	Addrs        []netip.Addr          `json:"addrs,omitempty"`       // the pod's, one of each family
 	Running      time.Time             `json:"running"`               // when the container was seen to run
 	Alterations  []evidence.Alteration `json:"alterations,omitempty"`
 }

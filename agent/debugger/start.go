@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -90,7 +91,12 @@ func (o Options) below(p Profile) []Profile {
 
 // reach gives a running container its binary where it needs one, and attaches.
 func (h Host) reach(ctx context.Context, s seat, info Info, pod *corev1.Pod, status *corev1.ContainerStatus) (*Hand, error) {
-	info.Running, info.ImageID, info.Addr, info.Streamed = time.Now().UTC(), status.ImageID, pod.Status.PodIP, streamed(s.command)
+	info.Running, info.ImageID, info.Streamed = time.Now().UTC(), status.ImageID, streamed(s.command)
+	for _, ip := range pod.Status.PodIPs {
+		if a, err := netip.ParseAddr(ip.IP); err == nil {
+			info.Addrs = append(info.Addrs, a.Unmap())
+		}
+	}
 	l := newLine(h, s)
 	connect := func() (*frame.Client, error) {
 		return frame.Connect(ctx, l.dial, s.key, frame.ClientOptions{Grace: h.Grace})

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -41,7 +42,7 @@ func (n *Net) Node() *Hand {
 
 // Outside is the hand in the probe pod.
 func (n *Net) Outside() *Hand {
-	return &Hand{Net: n, Where: debugger.Info{Container: "probe", Image: "agent:test", Addr: n.Probe.String()}}
+	return &Hand{Net: n, Where: debugger.Info{Container: "probe", Image: "agent:test", Addrs: []netip.Addr{n.Probe}}}
 }
 
 // Calls are those that were made, in order.

@@ -28,17 +28,17 @@ func (s Setup) Forwarder() node.Daemon {
 }
 
 // CommandServer is the suspect's other end, out in the world. Its log is the
-// clock by which containment is measured.
+// clock by which containment is measured. It listens on every address of the world.
 func (s Setup) CommandServer() node.Daemon {
 	return s.daemon("command-server", node.World, s.Parts.Binary("suspect", "suspect"), "c2",
 		s.Layout.StatePath("log", "c2.log"),
-		net.JoinHostPort(place.WorldIP, place.CommandPort),
-		net.JoinHostPort(place.WorldIP, place.KnockPort))
+		net.JoinHostPort("", place.CommandPort),
+		net.JoinHostPort("", place.KnockPort))
 }
 
 // Bystander answers on a port of the node that is not the kubelet's: a suspect
 // that is contained must not reach it.
 func (s Setup) Bystander() node.Daemon {
 	return s.daemon("bystander", node.Inside, s.Parts.Binary("suspect", "suspect"), "listen",
-		net.JoinHostPort(place.NodeIP, place.BystanderPort))
+		net.JoinHostPort("", place.BystanderPort))
 }

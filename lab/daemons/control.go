@@ -29,7 +29,7 @@ func (s Setup) APIServer() node.Daemon {
 		"--etcd-servers="+etcdURL,
 		"--bind-address=0.0.0.0", "--secure-port=6443",
 		"--advertise-address="+place.NodeIP,
-		"--service-cluster-ip-range="+place.ServiceCIDR,
+		"--service-cluster-ip-range="+s.both(place.ServiceCIDR, place.ServiceCIDR6),
 		"--client-ca-file="+l.Authority(),
 		"--tls-cert-file="+l.Certificate(identity.APIServer),
 		"--tls-private-key-file="+l.Key(identity.APIServer),
@@ -56,7 +56,8 @@ func (s Setup) Controllers() node.Daemon {
 		"--root-ca-file="+s.Layout.Authority(),
 		"--service-account-private-key-file="+s.Layout.Key(identity.Accounts),
 		"--use-service-account-credentials=true",
-		"--cluster-cidr="+place.PodCIDR, "--allocate-node-cidrs=true",
+		"--cluster-cidr="+s.both(place.PodCIDR, place.PodCIDR6), "--allocate-node-cidrs=true",
+		"--service-cluster-ip-range="+s.both(place.ServiceCIDR, place.ServiceCIDR6),
 		"--flex-volume-plugin-dir="+s.Layout.StatePath("volume-plugins"),
 		"--leader-elect=false")
 }

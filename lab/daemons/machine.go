@@ -22,7 +22,7 @@ func (s Setup) Kubelet() node.Daemon {
 		"--config="+s.file("kubelet.yaml"),
 		"--kubeconfig="+identity.Kubeconfig(s.Layout, identity.Kubelet),
 		"--hostname-override="+place.NodeName,
-		"--node-ip="+place.NodeIP,
+		"--node-ip="+s.both(place.NodeIP, place.NodeIP6),
 		"--root-dir="+KubeletRoot,
 		"--v=1")
 }
@@ -42,7 +42,7 @@ func (s Setup) proxy() node.Daemon {
 		"--kubeconfig="+identity.Kubeconfig(s.Layout, identity.Proxy),
 		"--hostname-override="+place.NodeName,
 		"--proxy-mode=nftables",
-		"--cluster-cidr="+place.PodCIDR,
+		"--cluster-cidr="+s.both(place.PodCIDR, place.PodCIDR6),
 		"--conntrack-max-per-core=0",
 		"--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s")
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"text/template"
 
+	"irkit.dev/irkit/lab/network"
 	"irkit.dev/irkit/lab/node"
 	"irkit.dev/irkit/lab/parts"
 	"irkit.dev/irkit/lab/place"
@@ -83,6 +84,20 @@ func (s Setup) Runc() string { return s.Parts.Binary("runc", "runc") }
 
 // NodePodCIDR is the first share of the pods' addresses: the only node's.
 func (s Setup) NodePodCIDR() string { return "10.244.0.0/24" }
+
+// NodePodCIDR6 is the same of the second family.
+func (s Setup) NodePodCIDR6() string { return "fd00:10:244::/64" }
+
+// DualStack reports whether pods, Services and the node have IPv6 beside IPv4.
+func (s Setup) DualStack() bool { return s.CNI == Bridge && network.HasIPv6() }
+
+// both joins what a cluster of two families has of each; the first is the primary.
+func (s Setup) both(first, second string) string {
+	if !s.DualStack() {
+		return first
+	}
+	return first + "," + second
+}
 
 // PluginDirs is where containerd looks for CNI plugins: Cilium's, then Debian's.
 func (s Setup) PluginDirs() []string {

@@ -48,14 +48,14 @@ func holders() []holder {
 	const masters = "system:masters"
 	return []holder{
 		{file: APIServer, name: "kube-apiserver",
-			ips: []string{"127.0.0.1", place.NodeIP, place.APIService},
+			ips: []string{"127.0.0.1", place.NodeIP, place.NodeIP6, place.APIService},
 			names: []string{"localhost", "kubernetes", "kubernetes.default",
 				"kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}},
 		// exec and logs fail unless the kubelet's certificate carries the node's address.
 		{file: Kubelet, name: "system:node:" + place.NodeName, group: "system:nodes",
-			ips: []string{"127.0.0.1", place.NodeIP}, names: []string{place.NodeName}},
+			ips: []string{"127.0.0.1", place.NodeIP, place.NodeIP6}, names: []string{place.NodeName}},
 		{file: Store, name: "versitygw",
-			ips: []string{"127.0.0.1", place.NodeIP}, names: []string{"localhost"}},
+			ips: []string{"127.0.0.1", place.NodeIP, place.NodeIP6}, names: []string{"localhost"}},
 		{file: KubeletClient, name: "kube-apiserver-kubelet-client", group: masters},
 		{file: Admin, name: "admin", group: masters},
 		{file: Responder, name: "responder"},

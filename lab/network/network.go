@@ -43,14 +43,18 @@ func layNode(node *netlink.Handle) error {
 	if err := node.LinkAdd(bridge); err != nil {
 		return err
 	}
-	if err := raise(node, "lo", ""); err != nil {
+	if err := raise(node, "lo"); err != nil {
 		return err
 	}
-	if err := raise(node, place.NodeDevice, place.NodeCIDR); err != nil {
+	if err := raise(node, place.NodeDevice, place.NodeCIDR, place.NodeCIDR6); err != nil {
 		return err
 	}
 	// A node has a default route; this one leads to nobody.
-	return node.RouteAdd(&netlink.Route{LinkIndex: bridge.Index, Scope: unix.RT_SCOPE_LINK, Dst: everywhere()})
+	return errors.Join(
+		node.RouteAdd(&netlink.Route{LinkIndex: bridge.Index, Scope: unix.RT_SCOPE_LINK, Dst: everywhere(net.IPv4zero)}),
+		second(func() error {
+			return node.RouteAdd(&netlink.Route{LinkIndex: bridge.Index, Dst: everywhere(net.IPv6zero)})
+		}))
 }
 
 func layWorld(node *netlink.Handle, world namespace) error {
@@ -63,33 +67,65 @@ func layWorld(node *netlink.Handle, world namespace) error {
 		return err
 	}
 	return errors.Join(
-		raise(node, place.GatewayDevice, place.GatewayCIDR),
-		raise(world.Handle, "lo", ""),
-		raise(world.Handle, "eth0", place.WorldCIDR),
-		world.RouteAdd(&netlink.Route{Gw: net.ParseIP(place.WorldGateway), Dst: everywhere()}),
+		raise(node, place.GatewayDevice, place.GatewayCIDR, place.GatewayCIDR6),
+		raise(world.Handle, "lo"),
+		raise(world.Handle, "eth0", place.WorldCIDR, place.WorldCIDR6),
+		world.RouteAdd(&netlink.Route{Gw: net.ParseIP(place.WorldGateway), Dst: everywhere(net.IPv4zero)}),
+		second(func() error {
+			return world.RouteAdd(&netlink.Route{Gw: net.ParseIP(place.WorldGateway6), Dst: everywhere(net.IPv6zero)})
+		}),
 	)
 }
 
-// raise sets a device up, with an address unless that is empty.
-func raise(handle *netlink.Handle, name, cidr string) error {
+// raise sets a device up, with addresses.
+func raise(handle *netlink.Handle, name string, cidrs ...string) error {
 	link, err := handle.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if cidr != "" {
+	// Up first: an IPv6 address on a device that is down has no route.
+	if err := handle.LinkSetUp(link); err != nil {
+		return fmt.Errorf("%s: cannot set up: %w", name, err)
+	}
+	for _, cidr := range cidrs {
 		address, err := netlink.ParseAddr(cidr)
 		if err != nil {
 			return err
 		}
-		if err := handle.AddrAdd(link, address); err != nil {
+		add := func() error { return handle.AddrAdd(link, address) }
+		if address.IP.To4() == nil {
+			// Nobody else is on these links: to look for a duplicate takes a second or two.
+			address.Flags = unix.IFA_F_NODAD
+			err = second(add)
+		} else {
+			err = add()
+		}
+		if err != nil {
 			return fmt.Errorf("%s: cannot add %s: %w", name, cidr, err)
 		}
 	}
-	return handle.LinkSetUp(link)
+	return nil
 }
 
-func everywhere() *net.IPNet {
-	return &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}
+// second does what the second family of addresses needs, where the kernel has it.
+func second(do func() error) error {
+	if !HasIPv6() {
+		return nil
+	}
+	return do()
+}
+
+// HasIPv6 reports whether the kernel speaks IPv6. Without, the lab is IPv4 only.
+func HasIPv6() bool {
+	_, err := os.Stat("/proc/sys/net/ipv6")
+	return err == nil
+}
+
+func everywhere(zero net.IP) *net.IPNet {
+	if four := zero.To4(); four != nil {
+		zero = four
+	}
+	return &net.IPNet{IP: zero, Mask: net.CIDRMask(0, 8*len(zero))}
 }
 
 // Remove takes the names of both namespaces away. They themselves end with their

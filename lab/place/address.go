@@ -8,16 +8,28 @@ const (
 	NodeCIDR   = NodeIP + "/24"
 	NodeDevice = "node0" // a bridge: the kernel may lack dummy devices
 
+	// Beside each address stands one of IPv6 (RFC 4193, RFC 3849); pods and Services have
+	// them where the network gives both.
+	NodeIP6   = "fd00:10:200::1"
+	NodeCIDR6 = NodeIP6 + "/64"
+
 	PodCIDR     = "10.244.0.0/16"
 	ServiceCIDR = "10.96.0.0/16"
 	APIService  = "10.96.0.1"
 	DNSService  = "10.96.0.10"
+
+	PodCIDR6     = "fd00:10:244::/56"
+	ServiceCIDR6 = "fd00:10:96::/112"
 
 	// WorldIP plays a host on the internet, in a namespace of its own.
 	WorldIP         = "203.0.113.66"
 	WorldCIDR       = WorldIP + "/24"
 	WorldGateway    = "203.0.113.1"
 	GatewayCIDR     = WorldGateway + "/24"
+	WorldIP6        = "2001:db8:203::66"
+	WorldCIDR6      = WorldIP6 + "/64"
+	WorldGateway6   = "2001:db8:203::1"
+	GatewayCIDR6    = WorldGateway6 + "/64"
 	GatewayDevice   = "world0"
 	CommandPort     = "4444" // line echo; every line is logged with its time
 	KnockPort       = "8443" // every accepted connection is logged with its time

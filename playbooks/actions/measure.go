@@ -3,6 +3,7 @@ package actions
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -41,9 +42,10 @@ func (m measuring) Run(ctx context.Context, _ evidence.Target, _ evidence.Sink) 
 	inside, insideErr := m.site.Hands.Cutter(ctx)
 	outside, outsideErr := m.site.Hands.Probe(ctx)
 	look := m.site.Look
-	targets, from := look.Targets.Listening(look.Scene, m.site.Watch.Measurements().FlowsBefore), ""
+	targets := look.Targets.Listening(look.Scene, m.site.Watch.Measurements().FlowsBefore)
+	var from []netip.Addr
 	if outsideErr == nil {
-		from = outside.Info().Addr
+		from = outside.Info().Addrs
 	}
 	err := m.rounds(ctx, func() error {
 		return m.site.Watch.Round(ctx, hand(inside, insideErr), hand(outside, outsideErr), from, targets)
