@@ -89,7 +89,8 @@ func arp(s spec, d direction) chain {
 
 // neighbours lets through solicitations and advertisements (RFC 4861) with the peers
 // alone. A solicitation in, and an advertisement out, carry our address as target and
-// the peer's in the IP header; the others carry the peer's as target.
+// the peer's in the IP header; the others carry the peer's as target. A solicitation out
+// goes to the peer, or to the group that its address makes (RFC 4291 section 2.7.1).
 func neighbours(s spec, d direction) []rule {
 	v6 := families()[1]
 	small := and(v6.simple(unix.IPPROTO_ICMPV6), field(network, 7, 255),
@@ -103,19 +104,35 @@ func neighbours(s spec, d direction) []rule {
 		return target
 	}
 	var rules []rule
+	let := func(comment string, exprs match) {
+		rules = append(rules, rule{exprs: and(exprs, s.accept(d)), comment: comment})
+	}
 	for _, kind := range []byte{solicitation, advertisement} {
-		is := and(small, field(transport, 0, kind, 0))
-		rules = append(rules, rule{exprs: and(is, loadKey(of(kind)), in("peer6"), s.accept(d)),
-			comment: fmt.Sprintf("neighbour discovery type %d", kind)})
+		is, name := and(small, field(transport, 0, kind, 0)), fmt.Sprintf("neighbour discovery type %d", kind)
+		ask := kind == solicitation && d == outbound
+		peer := and(is, loadKey(of(kind)), in("peer6"))
+		if ask {
+			let(name+" to the group", and(peer, within(v6.far(d), solicited())))
+			peer = and(peer, loadKey(v6.far(d)), in("peer6"))
+		}
+		let(name, peer)
 		for _, a := range s.allow {
-			if a.Prefix.Addr().Is6() {
-				rules = append(rules, rule{exprs: and(is, within(of(kind), a.Prefix), s.accept(d)),
-					comment: fmt.Sprintf("neighbour discovery type %d for %s", kind, a.Prefix)})
+			if !a.Prefix.Addr().Is6() {
+				continue
 			}
+			host := and(is, within(of(kind), a.Prefix))
+			if ask {
+				let(fmt.Sprintf("%s for %s to the group", name, a.Prefix), and(host, within(v6.far(d), solicited())))
+				host = and(host, within(v6.far(d), a.Prefix))
+			}
+			let(fmt.Sprintf("%s for %s", name, a.Prefix), host)
 		}
 	}
 	return rules
 }
+
+// solicited is where solicited-node groups lie.
+func solicited() netip.Prefix { return netip.MustParsePrefix("ff02::1:ff00:0/104") }
 
 // within holds when the field is an address of the prefix.
 func within(k key, p netip.Prefix) match {
