@@ -46,20 +46,6 @@ func NewHands(starter Starter, pod *corev1.Pod) *Hands {
 	return &Hands{starter: starter, pod: pod, slots: map[string]*slot{}}
 }
 
-// Beside is the hand beside a regular container, or that on the node: where it stands
-// already, since it made the cut and holds what was read before it, and where admission or
-// the kind of pod lets none start beside.
-func (h *Hands) Beside(ctx context.Context, container string) (Hand, error) {
-	if node := h.started(onNode); node != nil {
-		return node, nil
-	}
-	hand, err := h.beside(ctx, container)
-	if err == nil || !wantsNode(err) || ctx.Err() != nil {
-		return hand, err
-	}
-	return h.node(ctx, err)
-}
-
 func (h *Hands) beside(ctx context.Context, container string) (Hand, error) {
 	if sharesPIDs(h.pod) {
 		container = h.Containers()[0]
@@ -166,20 +152,34 @@ func (s *slot) wait(ctx context.Context) (Hand, error) {
 	}
 }
 
-// Containers are the regular containers' names in spec order.
-func (h *Hands) Containers() []string {
+// Containers are the names of the regular containers in spec order, and after them those of
+// the sidecars: init containers that are restarted, and run as long as the others (KEP-753).
+func (h *Hands) Containers() []string { return containersOf(h.pod) }
+
+func containersOf(pod *corev1.Pod) []string {
 	var names []string
-	for _, c := range h.pod.Spec.Containers {
+	for _, c := range pod.Spec.Containers {
 		names = append(names, c.Name)
+	}
+	for _, c := range pod.Spec.InitContainers {
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			names = append(names, c.Name)
+		}
 	}
 	return names
 }
 
-// Ordinal is a container's name inside a bundle: c0, c1, in spec order.
+// Ordinal is a container's name inside a bundle: c0, c1, or i0 of an init container, in
+// spec order.
 func (h *Hands) Ordinal(container string) string {
 	for i, c := range h.pod.Spec.Containers {
 		if c.Name == container {
 			return fmt.Sprintf("c%d", i)
+		}
+	}
+	for i, c := range h.pod.Spec.InitContainers {
+		if c.Name == container {
+			return fmt.Sprintf("i%d", i)
 		}
 	}
 	return "pod"
@@ -194,7 +194,7 @@ func sharesPIDs(pod *corev1.Pod) bool {
 // the target in spec order, then that on the node, then the probe pod's.
 func (h *Hands) Started() []Hand {
 	var out []Hand
-	for _, name := range append(h.Containers(), onNode, outside) {
+	for _, name := range append(h.besides(), onNode, outside) {
 		if hand := h.started(name); hand != nil {
 			out = append(out, hand)
 		}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"irkit.dev/irkit/agent"
 	"irkit.dev/irkit/agent/debugger"
 	"irkit.dev/irkit/agent/handtest"
@@ -46,6 +48,12 @@ func (s *starter) start(ctx context.Context, name string, h *handtest.Hand) (Han
 
 func (s *starter) Beside(ctx context.Context, container string) (Hand, error) {
 	return s.start(ctx, container, s.net.Beside(container))
+}
+
+func (s *starter) Weaker(ctx context.Context, container string, profiles []debugger.Profile, refused []debugger.Refusal) (Hand, error) {
+	h := s.net.Beside(container)
+	h.Where.Profile, h.Where.Refused = profiles[len(profiles)-1], refused
+	return s.start(ctx, string(h.Where.Profile)+" "+container, h)
 }
 
 func (s *starter) Standing(_ context.Context, container string) (Hand, error) {
@@ -241,6 +249,11 @@ func TestNames(t *testing.T) {
 	h := NewHands(newStarter(), pod())
 	if a, b, c := h.Ordinal("app"), h.Ordinal("side"), h.Ordinal("none"); a != "c0" || b != "c1" || c != "pod" {
 		t.Error(a, b, c)
+	}
+	always := corev1.ContainerRestartPolicyAlways
+	h.pod.Spec.InitContainers = []corev1.Container{{Name: "setup"}, {Name: "proxy", RestartPolicy: &always}}
+	if want := []string{"app", "side", "proxy"}; !slices.Equal(h.Containers(), want) || h.Ordinal("proxy") != "i1" {
+		t.Errorf("%q, %s", h.Containers(), h.Ordinal("proxy"))
 	}
 	if _, err := (nobody{}).Do(t.Context(), change("a"), nil); err == nil {
 		t.Error("who may not write wrote")

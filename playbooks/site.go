@@ -60,11 +60,11 @@ func (s *Site) Restarts(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	before := map[string]int32{}
-	for _, c := range s.Order.Pod.Status.ContainerStatuses {
+	for _, c := range slices.Concat(s.Order.Pod.Status.ContainerStatuses, s.Order.Pod.Status.InitContainerStatuses) {
 		before[c.Name] = c.RestartCount
 	}
 	var names []string
-	for _, c := range live.Status.ContainerStatuses {
+	for _, c := range slices.Concat(live.Status.ContainerStatuses, live.Status.InitContainerStatuses) {
 		if c.RestartCount > before[c.Name] {
 			names = append(names, c.Name)
 		}

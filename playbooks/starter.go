@@ -19,8 +19,11 @@ type Hand interface {
 // Starter starts footholds. Each start is a write that it makes known to the Recorder
 // which it was made with; one that stands already is taken over.
 type Starter interface {
-	// Beside starts a hand beside a regular container of the target.
+	// Beside starts a hand beside a container of the target, which can read all of it.
 	Beside(ctx context.Context, container string) (Hand, error)
+	// Weaker starts one beside it with the first of these profiles that is admitted; refused
+	// is what was tried before.
+	Weaker(ctx context.Context, container string, profiles []debugger.Profile, refused []debugger.Refusal) (Hand, error)
 	// Standing attaches to the hand that an earlier run left there, and writes nothing; nil
 	// when there is none.
 	Standing(ctx context.Context, container string) (Hand, error)
@@ -60,6 +63,16 @@ func (d debugging) Beside(ctx context.Context, container string) (Hand, error) {
 	h, err := debugger.Start(ctx, d.options(container))
 	if err != nil {
 		return nil, err // and not a nil hand in an interface
+	}
+	return h, nil
+}
+
+func (d debugging) Weaker(ctx context.Context, container string, profiles []debugger.Profile, refused []debugger.Refusal) (Hand, error) {
+	o := d.options(container)
+	o.Profiles, o.Refused = profiles, refused
+	h, err := debugger.Start(ctx, o)
+	if err != nil {
+		return nil, err
 	}
 	return h, nil
 }

@@ -59,7 +59,7 @@ func (e *Engine) Try(ctx context.Context, o Order, p Prospect) []Answer {
 			}
 			container := containerOf(c, containers)
 			t.of(ctx, c.ID, func(ctx context.Context) (string, error) {
-				choice, err := debugger.Choose(ctx, debugger.Options{Host: e.host(o, e.keyIfThere(o), nobody{}), Target: o.Target, Container: container})
+				choice, err := debugger.Choose(ctx, debugger.Options{Host: e.host(o, e.keyIfThere(o), nobody{}), Target: o.Target, Container: container, Profiles: debugger.All()})
 				return choiceText(choice), err
 			})
 		case "probe":
@@ -91,12 +91,9 @@ func choiceText(c debugger.Choice) string {
 
 // handContainers are those beside which a hand is started, in spec order.
 func handContainers(o Order) []string {
-	var names []string
-	for i, c := range o.Pod.Spec.Containers {
-		if i > 0 && sharesPIDs(o.Pod) {
-			break
-		}
-		names = append(names, c.Name)
+	names := containersOf(o.Pod)
+	if sharesPIDs(o.Pod) && len(names) > 1 {
+		return names[:1]
 	}
 	return names
 }

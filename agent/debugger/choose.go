@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,17 +52,18 @@ func (o Options) draft(ctx context.Context) (draft, error) {
 	if d.seat.standing {
 		c, _ := ephemeral(pod, d.seat.container)
 		d.container = *c
-		d.choice = Choice{Profile: profileOf(c.SecurityContext), Standing: true}
+		d.choice = Choice{Profile: profileOf(*c), Standing: true}
 		d.choice.Change, err = o.change(*c)
 		return d, err
 	}
+	d.choice.Refused = slices.Clone(o.Refused)
 	return d, o.ladder(ctx, &d, o.Profiles)
 }
 
 // ladder tries the profiles by dry run, from the first down.
 func (o Options) ladder(ctx context.Context, d *draft, profiles []Profile) error {
 	if profiles == nil {
-		profiles = []Profile{P1N, P1}
+		profiles = Strong()
 	}
 	for _, p := range profiles {
 		c, err := o.ephemeral(d.pod, d.status, d.seat, p)
@@ -159,15 +161,4 @@ func denied(err error) bool {
 // about the write itself.
 func inconclusive(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "does not support dry run")
-}
-
-func profileOf(sc *corev1.SecurityContext) Profile {
-	if sc != nil && sc.Capabilities != nil {
-		for _, c := range sc.Capabilities.Add {
-			if c == "NET_ADMIN" {
-				return P1N
-			}
-		}
-	}
-	return P1
 }

@@ -3,6 +3,7 @@ package debugger
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,7 +25,7 @@ func Draft(o Options, pod *corev1.Pod) (c evidence.Change, ok bool, err error) {
 		return c, false, err
 	}
 	var status corev1.ContainerStatus
-	for _, cs := range pod.Status.ContainerStatuses {
+	for _, cs := range slices.Concat(pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses) {
 		if cs.Name == o.Container {
 			status = cs
 		}

@@ -10,8 +10,6 @@ import (
 var (
 	// ErrNoProfile says that no profile was admitted; see NoProfileError.
 	ErrNoProfile = errors.New("no profile is admitted")
-	// ErrLater is the refusal of a profile that this version does not have.
-	ErrLater = errors.New("profile comes with a later version")
 	// ErrReplaced says that the pod of that name has another UID, or is gone.
 	ErrReplaced = errors.New("pod was replaced")
 	// ErrImage says that the image could not be had on the node.

@@ -44,8 +44,11 @@ type Info struct {
 // Trust is what the hand's bytes are worth, by where it sits: not less hidden from the
 // target than this. A worker may know that it is less.
 func (i Info) Trust() evidence.Trust {
-	if i.Profile == Node {
+	switch i.Profile {
+	case Node:
 		return evidence.TrustNode
+	case P2, P3:
+		return evidence.TrustDebuggerSame
 	}
 	return evidence.TrustDebugger
 }

@@ -56,11 +56,13 @@ type Host struct {
 type Options struct {
 	Host
 	Target    evidence.Target
-	Container string // a regular container of the target, running
+	Container string // a container of the target, running: a regular one, or an init container
 
-	// Profiles are tried in this order; [P1N, P1] when nil. A hand that makes no cut
+	// Profiles are tried in this order; Strong when nil. A hand that makes no cut
 	// needs no P1N.
 	Profiles []Profile
+	// Refused are the profiles that were tried before, for the record.
+	Refused []Refusal
 }
 
 func (h Host) validate() error {

@@ -40,10 +40,10 @@ func (o Options) target(ctx context.Context) (*corev1.Pod, corev1.ContainerStatu
 	case pod.Annotations[corev1.MirrorPodAnnotationKey] != "":
 		return nil, none, fmt.Errorf("start hand beside %s: %w", o.Target, ErrStaticPod)
 	}
-	if !slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool { return c.Name == o.Container }) {
-		return nil, none, fmt.Errorf("start hand beside %s: no regular container %q", o.Target, o.Container)
+	if c := containerOf(pod, o.Container); c.Name == "" {
+		return nil, none, fmt.Errorf("start hand beside %s: no container %q", o.Target, o.Container)
 	}
-	for _, s := range pod.Status.ContainerStatuses {
+	for _, s := range slices.Concat(pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses) {
 		if s.Name == o.Container && s.State.Running != nil && s.ContainerID != "" {
 			return pod, s, nil
 		}
@@ -104,14 +104,20 @@ func ephemeral(pod *corev1.Pod, name string) (*corev1.EphemeralContainer, *corev
 
 // container is the ephemeral container as it is injected.
 func (o Options) ephemeral(pod *corev1.Pod, status corev1.ContainerStatus, s seat, p Profile) (corev1.EphemeralContainer, error) {
-	sc, err := p.securityContext(o.Image != "")
+	sc, err := p.securityContext(o.Image != "", userOf(pod, containerOf(pod, o.Container), status))
 	if err != nil {
 		return corev1.EphemeralContainer{}, err
 	}
 	_, id, _ := strings.Cut(status.ContainerID, "://")
-	args := []string{"--key", public(s.key), "--container-id", id, "--max-life", o.MaxLife.String()}
-	if sharesPIDs(pod) {
-		args = append(args, "--shared-pids")
+	args := []string{"--key", public(s.key), "--max-life", o.MaxLife.String()}
+	beside := o.Container
+	switch {
+	case p == P0:
+		args, beside = append(args, "--network-only"), ""
+	case sharesPIDs(pod):
+		args = append(args, "--container-id", id, "--shared-pids")
+	default:
+		args = append(args, "--container-id", id)
 	}
 	return corev1.EphemeralContainer{
 		EphemeralContainerCommon: corev1.EphemeralContainerCommon{
@@ -119,8 +125,18 @@ func (o Options) ephemeral(pod *corev1.Pod, status corev1.ContainerStatus, s sea
 			Command: o.workCommand(args), SecurityContext: sc,
 			TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		},
-		TargetContainerName: o.Container,
+		TargetContainerName: beside,
 	}, nil
+}
+
+// containerOf is the container as it is specified.
+func containerOf(pod *corev1.Pod, name string) corev1.Container {
+	for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
+		if c.Name == name {
+			return c
+		}
+	}
+	return corev1.Container{}
 }
 
 // change is the injection as a value.

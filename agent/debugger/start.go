@@ -45,11 +45,19 @@ func Start(ctx context.Context, o Options) (*Hand, error) {
 		Image: d.container.Image, Profile: d.choice.Profile, Inconclusive: d.choice.Inconclusive, Refused: d.choice.Refused,
 		SharedPIDs: sharesPIDs(pod),
 		Alterations: []evidence.Alteration{{
-			What: "ephemeral container " + d.seat.container + " runs in the pod, in the process namespace of container " + o.Container,
+			What: "ephemeral container " + d.seat.container + " runs in the pod" + where(d.choice.Profile, o.Container),
 			Why:  "irkit's hand works beside the target",
 		}},
 	}
 	return o.reach(ctx, d.seat, info, pod, status)
+}
+
+// where says whose processes the hand lives among.
+func where(p Profile, container string) string {
+	if p == P0 {
+		return ", in a process namespace of its own"
+	}
+	return ", in the process namespace of container " + container
 }
 
 // record makes the injection. A profile whose dry run was inconclusive may be refused
@@ -79,7 +87,7 @@ func (o Options) record(ctx context.Context, d *draft) error {
 func (o Options) below(p Profile) []Profile {
 	all := o.Profiles
 	if all == nil {
-		all = []Profile{P1N, P1}
+		all = Strong()
 	}
 	for i, q := range all {
 		if q == p {

@@ -93,7 +93,7 @@ func denial(text string) *metav1.Status {
 
 func TestLadder(t *testing.T) {
 	a := newAPI(t)
-	cuts := func(c corev1.EphemeralContainer) bool { return profileOf(c.SecurityContext) == P1N }
+	cuts := func(c corev1.EphemeralContainer) bool { return profileOf(c) == P1N }
 	a.admit = func(c corev1.EphemeralContainer, _ bool) *metav1.Status {
 		if cuts(c) {
 			return denial("no NET_ADMIN here")
@@ -128,10 +128,10 @@ func TestLadder(t *testing.T) {
 	a.admit = func(corev1.EphemeralContainer, bool) *metav1.Status { return denial("never") }
 	o := a.options()
 	o.Secret = nil
-	o.Profiles = []Profile{P1N, P2}
+	o.Profiles = []Profile{P1N, P3} // whose user is not known here
 	_, err = Start(t.Context(), o)
 	var no *NoProfileError
-	if !errors.As(err, &no) || len(no.Refused) != 2 || !errors.Is(err, ErrLater) {
+	if !errors.As(err, &no) || len(no.Refused) != 2 || !errors.Is(err, ErrUnsuited) {
 		t.Errorf("start: %v", err)
 	}
 }

@@ -84,6 +84,7 @@ func work(ctx context.Context, args []string, out io.Writer) error {
 	container := f.String("container-id", "", "the target container's ID, without its scheme")
 	shared := f.Bool("shared-pids", false, "the pod's containers share one PID namespace")
 	alone := f.Bool("no-target", false, "there is no target: probes only")
+	network := f.Bool("network-only", false, "no target's processes are seen: only the pod's network")
 	life := f.Duration("max-life", 24*time.Hour, "how long the worker lives")
 	where := nodeFlags(f)
 	if err := parse(f, args); err != nil {
@@ -114,7 +115,10 @@ func work(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return worker.Run(ctx, o)
 	}
-	if !*alone {
+	switch {
+	case *network:
+		o.Reader = newNetworkOnly()
+	case !*alone:
 		o.TargetPID, o.NoTarget = worker.Target("/proc", *container, *shared)
 	}
 	if o.TargetPID != 0 {

@@ -22,7 +22,8 @@ import (
 
 // starter starts hands in a network in memory.
 type starter struct {
-	nodes      bool // node pods may be had
+	nodes      bool                 // node pods may be had
+	weaker     func(*handtest.Hand) // nil: none is admitted
 	nodesEnded int
 	net        *handtest.Net
 	refuse     map[string]error // by container; the probe pod is "probe"
@@ -51,6 +52,16 @@ func (s *starter) start(name string, h *handtest.Hand) (playbooks.Hand, error) {
 
 func (s *starter) Beside(_ context.Context, container string) (playbooks.Hand, error) {
 	return s.start(container, s.net.Beside(container))
+}
+
+func (s *starter) Weaker(_ context.Context, container string, profiles []debugger.Profile, refused []debugger.Refusal) (playbooks.Hand, error) {
+	if s.weaker == nil {
+		return nil, &debugger.NoProfileError{Container: container, Refused: refused}
+	}
+	h := s.net.Beside(container)
+	h.Where.Profile, h.Where.Refused = profiles[len(profiles)-1], refused
+	s.weaker(h)
+	return s.start(string(h.Where.Profile)+" "+container, h)
 }
 
 func (s *starter) Standing(_ context.Context, container string) (playbooks.Hand, error) {
