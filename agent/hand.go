@@ -117,7 +117,7 @@ type Request struct {
 	// Kind: processes, connections (as read by the opening move, and now),
 	// environment, open-files, mounts, recovered (deleted executables, memfds,
 	// deleted open files), filesystem, persistence (the known places of a file system);
-	// only where somebody asked for it: memory.
+	// only where somebody asked for it: memory, packets.
 	Kind string `json:"kind"`
 	// ContainerID names the container that is meant, without its scheme, where one
 	// worker sees several (a shared PID namespace). Empty: the worker's own target.
@@ -138,6 +138,8 @@ type Request struct {
 	// one by its number, or of all only the executable regions without a file ("anon-exec",
 	// also when empty).
 	Memory string `json:"memory,omitempty"`
+	// Window is how long packets are recorded; 30 s when 0, an hour at most.
+	Window time.Duration `json:"window_ns,omitempty"`
 }
 
 // Header says what artifact comes next. Fields are the target's or the worker's word,

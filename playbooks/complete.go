@@ -22,6 +22,14 @@ func Complete(planned []string, pod *corev1.Pod, entries []evidence.Entry) evide
 			continue // told already, or not of each container: its entries have rows of their own below
 		}
 		told[kind] = true
+		if kind == packets { // of the pod: its containers share one network
+			row := rowOf(kind, "", "pod", entries)
+			c.Rows = append(c.Rows, row)
+			for _, id := range row.Entries {
+				seen[id] = true
+			}
+			continue
+		}
 		for i, container := range pod.Spec.Containers {
 			ordinal := fmt.Sprintf("c%d", i)
 			row := rowOf(kind, container.Name, ordinal, entries)

@@ -2,6 +2,7 @@ package playbooks
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -42,6 +43,8 @@ type Order struct {
 	// Memory is whose memory is wanted, beside what the playbook asks for: all, anon-exec or
 	// a process's number; empty: nobody's.
 	Memory string
+	// Packets is how long packets are recorded, beside what the playbook asks for; 0: not.
+	Packets time.Duration
 	// MaxBytes ends each artifact that comes through a hand; 0: no limit.
 	MaxBytes int64
 
@@ -51,11 +54,25 @@ type Order struct {
 }
 
 // Wanted are the kinds of artifacts that the order asks for beside its playbook.
-func (o Order) Wanted() []string {
+func (o Order) Wanted() (kinds []string) {
 	if o.Memory != "" {
-		return []string{"memory"}
+		kinds = append(kinds, "memory")
 	}
-	return nil
+	if o.Packets > 0 {
+		kinds = append(kinds, packets)
+	}
+	return kinds
+}
+
+// packets is the kind of artifact for which a hand needs one right more.
+const packets = "packets"
+
+// wantsPackets tells whether order or playbook asks for packets.
+func (o Order) wantsPackets() bool {
+	if o.Packets > 0 {
+		return true
+	}
+	return o.Plan != nil && slices.ContainsFunc(o.Plan.Blueprints, func(b Blueprint) bool { return slices.Contains(b.Needs().Artifacts, packets) })
 }
 
 // Engine runs orders. One is made for each command; its fields are not written later.
@@ -76,7 +93,7 @@ func (e *Engine) host(o Order, key Key, recorder evidence.Recorder) debugger.Hos
 	return debugger.Host{
 		Client: e.Conn.Client, Config: e.Conn.Config, Recorder: recorder, Case: o.Case,
 		Image: o.Image, DebugImage: o.DebugImage, PullPolicy: o.Pull, Binary: e.Binary,
-		Secret: key.For("hand"), Transport: o.Transport, MaxLife: o.MaxLife,
+		Secret: key.For("hand"), Transport: o.Transport, MaxLife: o.MaxLife, Packets: o.wantsPackets(),
 		Progress: func(s string) { e.Progress("%s", s) },
 	}
 }

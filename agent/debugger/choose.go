@@ -65,8 +65,8 @@ func (o Options) ladder(ctx context.Context, d *draft, profiles []Profile) error
 	if profiles == nil {
 		profiles = Strong()
 	}
-	for _, p := range profiles {
-		c, err := o.ephemeral(d.pod, d.status, d.seat, p)
+	for _, p := range o.tried(profiles) {
+		c, err := o.container(d.pod, d.status, d.seat, p)
 		if err != nil {
 			d.refuse(p, err)
 			continue

@@ -34,7 +34,7 @@ func Draft(o Options, pod *corev1.Pod) (c evidence.Change, ok bool, err error) {
 	if len(o.Profiles) > 0 {
 		profile = o.Profiles[0]
 	}
-	container, err := o.ephemeral(pod, status, s, profile)
+	container, err := o.container(pod, status, s, o.tried([]Profile{profile})[0])
 	if err != nil {
 		return c, false, err
 	}

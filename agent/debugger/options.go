@@ -48,6 +48,9 @@ type Host struct {
 	StartTimeout time.Duration // until the container runs; 2 min when 0
 	Grace        time.Duration // without a connection until agent.ErrGone; 2 min when 0
 
+	// Packets says that packets will be recorded, for which the hand needs NET_RAW.
+	Packets bool
+
 	// Progress is told, in a few words each, what is waited for; may be nil.
 	Progress func(string)
 }

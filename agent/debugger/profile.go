@@ -37,7 +37,7 @@ func Weak() []Profile { return []Profile{P2, P3} }
 func All() []Profile { return []Profile{P1N, P1, P2, P3, P0} }
 
 // Cuts reports whether a hand of that profile can make the cut.
-func (p Profile) Cuts() bool { return p == P1N || p == Node }
+func (p Profile) Cuts() bool { return p.base() == P1N || p == Node }
 
 // ErrUnsuited is the refusal of a profile that would read nothing of this target.
 var ErrUnsuited = errors.New("profile would read nothing of this target")

@@ -90,7 +90,7 @@ func (o Options) below(p Profile) []Profile {
 		all = Strong()
 	}
 	for i, q := range all {
-		if q == p {
+		if q == p.base() {
 			return append([]Profile{}, all[i+1:]...)
 		}
 	}

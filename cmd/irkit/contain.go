@@ -69,6 +69,7 @@ func sessionFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "include-volumes", Usage: "copy the content of volumes too; secret and token volumes never"},
 		&cli.StringFlag{Name: "memory", Usage: "also take memory, as ELF cores, of `WHOM`: a process's number as the artifact processes has it, all, or anon-exec " +
 			"(only executable memory without a file); it holds secrets"},
+		&cli.DurationFlag{Name: "packets", Usage: "also record the pod's packets for `TIME`, up to 64 MiB or --max-bytes; with a cut, only what still comes to the pod"},
 		&cli.StringFlag{Name: "max-bytes", Usage: "`SIZE` at which an artifact from the hand ends, truncated: 512Mi, 2G"},
 	), actFlags(), handFlags(), clusterFlags(), caseFlags(), keyFlag(), custodyFlags(), storeFlags())
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -112,6 +113,9 @@ func (d *door) checkSessionFlags(c *cli.Context, o *playbooks.Order) (err error)
 func budgets(c *cli.Context, o *playbooks.Order) error {
 	if o.Memory = c.String("memory"); o.Memory != "" && !actions.MemoryWord(o.Memory) {
 		return usagef("", fmt.Errorf("--memory %s: want all, anon-exec or a process's number", o.Memory))
+	}
+	if o.Packets = c.Duration("packets"); c.IsSet("packets") && (o.Packets <= 0 || o.Packets > time.Hour) {
+		return usagef("--packets 30s", fmt.Errorf("--packets %s: want more than nothing and an hour at most", o.Packets))
 	}
 	if s := c.String("max-bytes"); s != "" {
 		q, err := resource.ParseQuantity(s)

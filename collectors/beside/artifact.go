@@ -13,7 +13,7 @@ import (
 // extensions are those that our worker gives, with their media types.
 var extensions = map[string]string{
 	"jsonl": "application/x-ndjson", "json": "application/json", "tar": "application/x-tar", "bin": "application/octet-stream",
-	"core": "application/x-coredump",
+	"core": "application/x-coredump", "pcapng": "application/x-pcapng",
 }
 
 // trusts from best to worst; a header moves down this list only.

@@ -44,14 +44,16 @@ func kinds() map[string]kind {
 		"mounts":      {evidence.Volatile, collectors.RankProcess, []string{"mounts"}},
 		"recovered":   {evidence.Volatile, collectors.RankRecovered, []string{"recovered-index", "recovered"}},
 		"memory":      {evidence.Volatile, collectors.RankRecovered, []string{"memory"}},
+		"packets":     {evidence.Volatile, collectors.RankRecovered + 1, []string{"packets"}},
 		"persistence": {evidence.Filesystem, collectors.RankPlaces, []string{"persistence", "persistence-index"}},
 		"filesystem":  {evidence.Filesystem, collectors.RankFilesystem, []string{"filesystem", "filesystem-index"}},
 	}
 }
 
 // OptIn are the requests that New takes and that are made only where somebody asked for
-// them: memory holds whatever the target held, secrets too.
-func OptIn() []string { return []string{"memory"} }
+// them: memory
+// holds whatever the target held, secrets too; packets take time.
+func OptIn() []string { return []string{"memory", "packets"} }
 
 // Kinds are the other requests that New takes, most volatile first: what is collected when
 // nobody said what.

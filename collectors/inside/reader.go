@@ -154,7 +154,7 @@ func Kinds() []string {
 }
 
 // OptIn are the kinds that Collect knows and that nobody gets who did not ask for them.
-func OptIn() []string { return []string{"memory"} }
+func OptIn() []string { return []string{"memory", "packets"} }
 
 // Collect streams the artifacts of one request to emit, one after the other, in
 // constant memory. A kind gives at least one artifact; one with nothing in it has no
@@ -167,7 +167,7 @@ func (r *Reader) Collect(ctx context.Context, q agent.Request, emit func(agent.H
 		"processes": beside.processes, "connections": beside.connections, "environment": beside.environment,
 		"open-files": beside.openFiles, "mounts": beside.mounts, "recovered": beside.recovered,
 		"persistence": beside.persistence, "filesystem": beside.filesystem,
-		"memory": beside.memoryOf,
+		"memory": beside.memoryOf, "packets": beside.packets,
 	}[q.Kind]
 	if collect == nil {
 		return fmt.Errorf("collect %q: %w", q.Kind, ErrKind)

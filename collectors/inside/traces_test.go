@@ -201,7 +201,7 @@ func takeAll(t *testing.T, pid int) *haul {
 	var most uint64
 	runtime.GC()
 	for _, kind := range slices.Concat(Kinds(), OptIn()) {
-		err := r.Collect(ctx, agent.Request{Kind: kind, HMACKey: []byte("k")}, func(head agent.Header, body io.Reader) error {
+		err := r.Collect(ctx, agent.Request{Kind: kind, HMACKey: []byte("k"), Window: 100 * time.Millisecond}, func(head agent.Header, body io.Reader) error {
 			if body == nil {
 				return nil
 			}

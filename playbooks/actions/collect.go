@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -29,25 +29,17 @@ const (
 	kindLogs    = "logs"
 )
 
-// kindMemory is one of package beside that nobody gets who did not ask for it.
-const kindMemory = "memory"
-
-// MemoryWord tells what may be said of whose memory is wanted.
-func MemoryWord(s string) bool {
-	pid, err := strconv.Atoi(s)
-	return s == "all" || s == "anon-exec" || err == nil && pid > 0
-}
-
 // collect takes artifacts, in the order in which they fade.
 type collect struct {
 	artifacts []string
-	memory    string // of kind memory: whose
+	memory    string        // of kind memory: whose
+	window    time.Duration // of kind packets: how long
 }
 
 func newCollect(with *yaml.Node) (playbooks.Blueprint, []playbooks.Fault) {
 	f := playbooks.FieldsOf(with, "collect")
 	all := append(beside.Kinds(), kindObjects, kindLogs)
-	c := collect{artifacts: f.Words("artifacts", slices.Concat(all, beside.OptIn())...), memory: f.String("memory")}
+	c := collect{artifacts: f.Words("artifacts", slices.Concat(all, beside.OptIn())...), memory: f.String("memory"), window: f.Duration("packets")}
 	if c.artifacts == nil {
 		c.artifacts = all
 	}
@@ -58,6 +50,9 @@ func newCollect(with *yaml.Node) (playbooks.Blueprint, []playbooks.Fault) {
 		faults = append(faults, playbooks.At(n, "memory: %q is none of all, anon-exec or a process's number", c.memory))
 	case !slices.Contains(c.artifacts, kindMemory):
 		c.artifacts = append(slices.Clone(c.artifacts), kindMemory)
+	}
+	if c.window > 0 && !slices.Contains(c.artifacts, kindPackets) {
+		c.artifacts = append(slices.Clone(c.artifacts), kindPackets)
 	}
 	return c, faults
 }
@@ -130,25 +125,16 @@ func (c *collecting) plan(ctx context.Context) (out []collectors.Collector, errs
 	return out, errs
 }
 
-// wanted are the step's artifacts, and what the order asks for beside its playbook: the
-// first step that asks hands for anything takes that too.
-func (c *collecting) wanted() []string {
-	if !c.Needs().Hand {
-		return c.artifacts
-	}
-	all := slices.Clone(c.artifacts)
-	for _, k := range c.site.Order.Wanted() {
-		if !slices.Contains(all, k) {
-			all = append(all, k)
-		}
-	}
-	return all
-}
-
 func (c *collecting) beside(ctx context.Context, container string) ([]collectors.Collector, error) {
 	ordinal := c.site.Hands.Ordinal(container)
 	var kinds []string
 	for _, k := range c.wanted() {
+		if k == kindPackets { // once, of the pod: its containers share one network
+			if container == c.site.Hands.Containers()[0] && !c.site.Captured(k+"-pod") {
+				kinds = append(kinds, k)
+			}
+			continue
+		}
 		if (slices.Contains(beside.Kinds(), k) || slices.Contains(beside.OptIn(), k)) && !c.site.Captured(k+"-"+ordinal) {
 			kinds = append(kinds, k)
 		}
@@ -157,10 +143,17 @@ func (c *collecting) beside(ctx context.Context, container string) ([]collectors
 		return nil, nil
 	}
 	var out []collectors.Collector
+	named := func(k string) (name, at string) {
+		if k == kindPackets {
+			return "", "pod"
+		}
+		return container, ordinal
+	}
 	hand, err := c.site.Hands.Beside(ctx, container)
 	if err != nil {
 		for _, k := range kinds {
-			out = append(out, absent{kind: k, container: container, ordinal: ordinal, why: err})
+			name, at := named(k)
+			out = append(out, absent{kind: k, container: name, ordinal: at, why: err})
 		}
 		return out, fmt.Errorf("no hand beside container %s: %w", container, err)
 	}
@@ -176,9 +169,17 @@ func (c *collecting) beside(ctx context.Context, container string) ([]collectors
 		if info.SharedPIDs {
 			r.ContainerID = c.site.ContainerID(container)
 		}
-		one, err := beside.New(beside.Options{Hand: hand, Container: container, Ordinal: ordinal, Image: info.Image, Trust: info.Trust(), Request: r})
+		name, at := named(k)
+		if k == kindPackets {
+			r.Window = cmp.Or(c.window, c.site.Order.Packets)
+			if c.site.Order.Pod.Spec.HostNetwork {
+				out = append(out, absent{kind: k, container: name, ordinal: at, leftOut: "the pod is in its node's network: what passes there is not the target's alone"})
+				continue
+			}
+		}
+		one, err := beside.New(beside.Options{Hand: hand, Container: name, Ordinal: at, Image: info.Image, Trust: info.Trust(), Request: r})
 		if err != nil {
-			out = append(out, absent{kind: k, container: container, ordinal: ordinal, why: err})
+			out = append(out, absent{kind: k, container: name, ordinal: at, why: err})
 			continue
 		}
 		out = append(out, one)
@@ -190,6 +191,7 @@ func (c *collecting) beside(ctx context.Context, container string) ([]collectors
 type absent struct {
 	kind, container, ordinal string
 	why                      error
+	leftOut                  string // instead: why it was not asked for
 }
 
 func (a absent) Traits() collectors.Traits {
@@ -201,10 +203,14 @@ func (a absent) Collect(ctx context.Context, _ evidence.Target, sink evidence.Si
 	if a.kind == "filesystem" || a.kind == "persistence" {
 		section = evidence.Filesystem
 	}
+	gap := evidence.Absence{Status: evidence.LeftOut, Reason: a.leftOut}
+	if a.leftOut == "" {
+		gap = evidence.Absence{Status: evidence.Impossible, Reason: "no hand beside the container: " + a.why.Error()}
+	}
 	_, err := sink.Add(ctx, evidence.Artifact{
 		Kind: a.kind, Section: section, Container: a.container, Ordinal: a.ordinal, Ext: "bin", Volatility: rankOf(a.kind),
 		Trust: evidence.TrustDebugger, Class: evidence.Internal, Source: evidence.Source{How: "agent"},
-		Absent: &evidence.Absence{Status: evidence.Impossible, Reason: "no hand beside the container: " + a.why.Error()},
+		Absent: &gap,
 	}, nil)
 	return err
 }
@@ -215,6 +221,8 @@ func rankOf(kind string) int {
 		return collectors.RankMemory
 	case "recovered", kindMemory:
 		return collectors.RankRecovered
+	case kindPackets:
+		return collectors.RankRecovered + 1
 	case "persistence":
 		return collectors.RankPlaces
 	case "filesystem":

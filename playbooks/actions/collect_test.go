@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"irkit.dev/irkit/agent"
 	"irkit.dev/irkit/agent/debugger"
@@ -186,6 +187,53 @@ func TestMemoryIsTakenOnlyWhenAskedFor(t *testing.T) {
 		if _, err := playbooks.Compile("c.yaml", []byte(text), Standard()); err == nil || !strings.Contains(err.Error(), "c.yaml:4:") {
 			t.Errorf("%s: %v", bad, err)
 		}
+	}
+}
+
+// Packets are recorded once, of the pod, when a person or a playbook asks for them; of the
+// node's network never.
+func TestPacketsAreOfThePod(t *testing.T) {
+	for name, c := range map[string]struct {
+		order  time.Duration
+		plan   string
+		host   bool
+		want   time.Duration
+		asked  int
+		status evidence.Status
+	}{
+		"nobody":         {0, "{}", false, 0, 0, ""},
+		"the person":     {time.Second, "{artifacts: [processes]}", false, time.Second, 1, evidence.Collected},
+		"the playbook":   {time.Second, "{artifacts: [processes], packets: 5s}", false, 5 * time.Second, 1, evidence.Collected},
+		"kind alone":     {0, "{artifacts: [packets]}", false, 0, 1, evidence.Collected},
+		"node's network": {time.Second, "{artifacts: [processes]}", true, 0, 0, evidence.LeftOut},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNight(t)
+			var mu sync.Mutex
+			var asked []agent.Request
+			n.Starter = func(h debugger.Host, _ evidence.Target) playbooks.Starter {
+				if h.Packets != (c.status != "") {
+					t.Errorf("the hand may record packets: %v", h.Packets)
+				}
+				return listening{n.hands, func(_ string, r agent.Request) {
+					mu.Lock()
+					defer mu.Unlock()
+					if r.Kind == "packets" {
+						asked = append(asked, r)
+					}
+				}}
+			}
+			got := n.contain(t.Context(), t, func(o *playbooks.Order) {
+				o.Plan, o.Packets, o.Pod = collected(t, c.plan), c.order, targetPod()
+				o.Pod.Spec.HostNetwork = c.host
+			})
+			if len(asked) != c.asked || c.asked > 0 && asked[0].Window != c.want {
+				t.Errorf("asked %+v, want %d for %s", asked, c.asked, c.want)
+			}
+			if row, there := completeness(t, got.Bundle)["packets pod"]; there != (c.status != "") || row.Status != c.status {
+				t.Errorf("completeness: %v %+v", there, row)
+			}
+		})
 	}
 }
 
