@@ -48,6 +48,7 @@ e2e: build ## the suite on a real cluster (starts the lab when it is down)
 
 bench: build ## side by side with peers, on the lab; prints ratios
 	@LAB=$(LAB) bench/bench.sh
+	@bench/volatile.sh
 
 soak: build ## what is too heavy for CI: every kill point, cut streams, big trees
 	@LAB=$(LAB) bench/soak.sh

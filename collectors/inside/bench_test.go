@@ -3,6 +3,7 @@
 package inside
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"testing"
@@ -31,6 +32,40 @@ func BenchmarkFilesystem(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.SetBytes(n)
+	}
+}
+
+// BenchmarkVolatile reads all that fades first of a target of 200 processes: the opening
+// tables, then every artifact before the file system. The aim is less than a second.
+func BenchmarkVolatile(b *testing.B) {
+	if os.Getuid() != 0 {
+		b.Skip("needs root: a PID namespace of its own")
+	}
+	pid := start(b, alone(suspect("crowd 200")))
+	for b.Loop() {
+		r := New(Options{TargetPID: pid})
+		if _, err := r.Snapshot(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		lines := 0
+		for _, kind := range []string{"processes", "connections", "environment", "open-files", "mounts", "recovered"} {
+			err := r.Collect(b.Context(), agent.Request{Kind: kind, HMACKey: []byte("k")}, func(h agent.Header, body io.Reader) error {
+				if body == nil {
+					return nil
+				}
+				all, err := io.ReadAll(body)
+				if h.Kind == "environment" {
+					lines += bytes.Count(all, []byte("\n"))
+				}
+				return err
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		if lines < 200 {
+			b.Fatalf("%d processes, want 200", lines)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,6 +46,20 @@ func child(task string) error {
 	switch task {
 	case "wait":
 		return nil
+	case "reserve": // address space, and no memory
+		_, _, errno := unix.Syscall6(unix.SYS_MMAP, 0, 40<<40, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE, ^uintptr(0), 0)
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	case "crowd": // so many processes of another program
+		n, err := strconv.Atoi(arg)
+		for range n {
+			if err == nil {
+				_, err = syscall.ForkExec("/bin/sleep", []string{"sleep", "1000"}, &syscall.ProcAttr{Env: []string{"A=1", "B=2"}})
+			}
+		}
+		return err
 	case "play", "sockets", "forks":
 		return traceTask(task, arg)
 	case "p1":

@@ -212,6 +212,17 @@ func TestCoreOfCodeOnly(t *testing.T) {
 	}
 }
 
+// TestCoreOfAVastReservation: address space that is only reserved costs neither time nor
+// bytes, and is told of.
+func TestCoreOfAVastReservation(t *testing.T) {
+	pid := start(t, alone(suspect("reserve")))
+	g := one(t, memoryOf(t, pid, agent.Request{Memory: strconv.Itoa(pid)}), "memory")
+	f := coreOf(t, g)
+	if len(f.Progs) < 10 || !strings.Contains(strings.Join(g.trailer.Notes, " "), "vast regions") {
+		t.Errorf("%d segments, %q", len(f.Progs), g.trailer.Notes)
+	}
+}
+
 // TestCoreOfNobody: what cannot be had is said, and words that are none are refused.
 func TestCoreOfNobody(t *testing.T) {
 	pid := start(t, alone(suspect("wait")))

@@ -38,7 +38,8 @@ type corePlan struct {
 const (
 	maxRuns     = 256    // stretches of one region, before they count as one
 	maxSegments = 60_000 // of one core: e_phnum has 16 bits
-	maxFiles    = 4 << 20
+	maxFiles    = 4 << 20 // bytes of their names
+	maxLooked   = 4 << 40 // bytes of address space; a quarter of it in one region
 )
 
 // plan looks which pages of a process there are; nothing of them is read. Only executable
@@ -72,7 +73,15 @@ func (v view) plan(ctx context.Context, m *memory, pid int, codeOnly bool, budge
 	if more {
 		p.notes = append(p.notes, "the process has more regions than were looked at")
 	}
+	looked, vast := uint64(0), uint64(0)
 	for _, r := range all {
+		// Reservations of many terabytes are honest in some programs, and would be a way to
+		// keep us busy in others: eight bytes are read for each of their pages.
+		if size := r.to - r.from; size > maxLooked/4 || looked+size > maxLooked {
+			vast += size
+			continue
+		}
+		looked += r.to - r.from
 		if err := p.add(ctx, m, r); err != nil {
 			return nil, err
 		}
@@ -80,6 +89,9 @@ func (v view) plan(ctx context.Context, m *memory, pid int, codeOnly bool, budge
 			p.notes = append(p.notes, fmt.Sprintf("more than %d stretches of memory: the rest is left out", maxSegments))
 			break
 		}
+	}
+	if vast > 0 {
+		p.notes = append(p.notes, fmt.Sprintf("not looked through, and left out: %d GiB of address space in vast regions", vast>>30))
 	}
 	p.spend(budget)
 	return p, nil
