@@ -114,7 +114,7 @@ func (f Foreign) ciliumLaw(s ciliumSpec) (law, error) {
 		if d == networkingv1.PolicyTypeEgress {
 			allows, denies = s.Egress, s.EgressDeny
 		}
-		l.isolates[d] = allows != nil || denies != nil
+		l.isolates[d] = len(allows)+len(denies) > 0 // a list that is there and empty isolates nobody
 		if set := s.EnableDefaultDeny[word(d)]; set != nil {
 			l.isolates[d] = *set
 		}

@@ -67,6 +67,7 @@ func TestDecide(t *testing.T) {
 		"cilium: the other direction stays free":           {false, cnp(self + "egress: [{toEndpoints: [{matchLabels: {app: dc}}]}]"), in, "db", "TCP", 8080, reach.Yes},
 		"cilium: enableDefaultDeny false isolates not":     {false, cnp(self + "enableDefaultDeny: {egress: false}\negress: [{toEndpoints: [{matchLabels: {app: dc}}]}]"), out, "db", "TCP", 5432, reach.Yes},
 		"cilium: a deny beats an allow":                    {false, cnp(self + "egress: [{toEntities: [all]}]\negressDeny: [{toEndpoints: [{matchLabels: {app: db}}]}]"), out, "db", "TCP", 5432, reach.No},
+		"cilium: an empty list isolates nobody":            {false, cnp(self + "ingress: []\ningressDeny: []"), in, "db", "TCP", 8080, reach.Yes},
 		"cilium: an empty rule only isolates":              {false, cnp(self + "ingress: [{}]"), in, "db", "TCP", 8080, reach.No},
 		"cilium: an empty list names nobody":               {false, cnp(self + "ingress: [{fromEndpoints: []}]"), in, "db", "TCP", 8080, reach.No},
 		"cilium: ports without peers are for everybody":    {true, cnp(self + "ingress: [{toPorts: [{ports: [{port: \"8080\", protocol: TCP}]}]}]"), in, "db", "TCP", 8080, reach.Yes},
