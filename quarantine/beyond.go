@@ -25,10 +25,8 @@ func (y *surveyor) beyond(ctx context.Context) error {
 	if slices.Contains(y.apis, "kyverno.io") {
 		g.Go(func() error { return y.cleanup(gctx) })
 	}
-	for _, r := range reach.Resources() {
-		if slices.Contains(y.apis, r.Group) {
-			g.Go(func() error { return y.foreign(gctx, r) })
-		}
+	for _, r := range reach.Served(y.apis) {
+		g.Go(func() error { return y.foreign(gctx, r) })
 	}
 	return g.Wait()
 }

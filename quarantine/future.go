@@ -184,7 +184,7 @@ func made(name string, marks map[string]string, caseID string) bool {
 // policies are all that could decide, but for what the case itself made: those stood
 // before it, also where the scene was surveyed again later.
 func (s Scene) policies(caseID string) reach.Policies {
-	return reach.Policies{Cilium: s.CNI.Name == "cilium",
+	return reach.Policies{Cilium: s.CNI.Name == "cilium" && s.CNI.Enforces == Enforces,
 		Network: slices.DeleteFunc(slices.Clone(s.Policies), func(p networkingv1.NetworkPolicy) bool { return ours(&p, caseID) }),
 		Foreign: slices.DeleteFunc(slices.Clone(s.Foreign), func(f reach.Foreign) bool { return made(f.Name, f.Labels, caseID) }),
 	}

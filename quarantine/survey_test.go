@@ -128,3 +128,40 @@ func TestSurveyRulesAreWhole(t *testing.T) {
 		}
 	}
 }
+
+// TestCalicoIsReadFromWhereItIsServed: from where it is stored, else from the API in front
+// of it, never from both.
+func TestCalicoIsReadFromWhereItIsServed(t *testing.T) {
+	object := func(apiVersion string) runtime.Object {
+		return &unstructured.Unstructured{Object: map[string]any{"apiVersion": apiVersion, "kind": "GlobalNetworkPolicy", "metadata": map[string]any{"name": "open"},
+			"spec": map[string]any{"selector": "all()", "types": []any{"Egress"}, "egress": []any{map[string]any{"action": "Allow"}}}}}
+	}
+	for name, c := range map[string]struct {
+		groups []string
+		want   string
+	}{
+		"stored":         {[]string{"crd.projectcalico.org"}, "crd.projectcalico.org/v1"},
+		"served only":    {[]string{"projectcalico.org"}, "projectcalico.org/v3"},
+		"both":           {[]string{"projectcalico.org", "crd.projectcalico.org"}, "crd.projectcalico.org/v1"},
+		"no such groups": {nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, client := world(t, append(surroundings(), pod(""))...)
+			d := client.Discovery().(*discoveryfake.FakeDiscovery)
+			for _, g := range c.groups {
+				d.Resources = append(d.Resources, &metav1.APIResourceList{GroupVersion: g + "/v1"})
+			}
+			conn.Dynamic = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), lists(), object("crd.projectcalico.org/v1"), object("projectcalico.org/v3"))
+			s, err := quarantine.Survey(t.Context(), conn, target())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := len(s.Foreign); (c.want == "") != (got == 0) || got > 1 || got == 1 && s.Foreign[0].APIVersion != c.want {
+				t.Fatalf("read %+v", s.Foreign)
+			}
+			if c.want != "" && !slices.Contains(codesOf(quarantine.Forecast(s, target(), want)), "residual-allow") {
+				t.Error("its allow is not told")
+			}
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -31,6 +32,21 @@ type Resource struct {
 	Namespaced bool
 }
 
+// Where Calico's policies are stored, and the API in front of that, which some clusters
+// serve alone.
+const (
+	calicoStore = "crd.projectcalico.org"
+	calicoAPI   = "projectcalico.org"
+)
+
+// Served are the kinds to read where these API groups are served. What is behind two of
+// them is read from where it is stored.
+func Served(groups []string) []Resource {
+	return slices.DeleteFunc(Resources(), func(r Resource) bool {
+		return !slices.Contains(groups, r.Group) || r.Group == calicoAPI && slices.Contains(groups, calicoStore)
+	})
+}
+
 // Resources are the kinds that decide beside NetworkPolicy, with those that we know of and
 // cannot read: they are named, and what they do is Unsure.
 func Resources() []Resource {
@@ -40,9 +56,12 @@ func Resources() []Resource {
 	return []Resource{
 		r("cilium.io", "v2", "ciliumnetworkpolicies", "CiliumNetworkPolicy", true),
 		r("cilium.io", "v2", "ciliumclusterwidenetworkpolicies", "CiliumClusterwideNetworkPolicy", false),
-		r("crd.projectcalico.org", "v1", "networkpolicies", "NetworkPolicy", true),
-		r("crd.projectcalico.org", "v1", "globalnetworkpolicies", "GlobalNetworkPolicy", false),
-		r("crd.projectcalico.org", "v1", "tiers", "Tier", false),
+		r(calicoStore, "v1", "networkpolicies", "NetworkPolicy", true),
+		r(calicoStore, "v1", "globalnetworkpolicies", "GlobalNetworkPolicy", false),
+		r(calicoStore, "v1", "tiers", "Tier", false),
+		r(calicoAPI, "v3", "networkpolicies", "NetworkPolicy", true),
+		r(calicoAPI, "v3", "globalnetworkpolicies", "GlobalNetworkPolicy", false),
+		r(calicoAPI, "v3", "tiers", "Tier", false),
 		r("policy.networking.k8s.io", "v1alpha2", "clusternetworkpolicies", "ClusterNetworkPolicy", false),
 		r("policy.networking.k8s.io", "v1alpha1", "adminnetworkpolicies", "AdminNetworkPolicy", false),
 		r("policy.networking.k8s.io", "v1alpha1", "baselineadminnetworkpolicies", "BaselineAdminNetworkPolicy", false),
@@ -56,7 +75,7 @@ func (f Foreign) Title() string {
 	kind := f.Kind
 	group, _, _ := strings.Cut(f.APIVersion, "/")
 	switch group {
-	case "crd.projectcalico.org", "projectcalico.org":
+	case calicoStore, calicoAPI:
 		kind = "Calico " + kind
 	case "crd.antrea.io":
 		kind = "Antrea " + kind
