@@ -23,6 +23,7 @@ type denier struct {
 	schema.GroupVersionResource
 	kind       string
 	namespaced bool
+	plugins    []string // those that are known to act on it
 	spec       func(s Scene, t evidence.Target, w Want) (map[string]any, error)
 }
 
@@ -32,9 +33,9 @@ func deniers() []denier {
 		return schema.GroupVersionResource{Group: group, Version: version, Resource: resource}
 	}
 	return []denier{
-		{gvr("cilium.io", "v2", "ciliumnetworkpolicies"), "CiliumNetworkPolicy", true, denyCilium},
-		{gvr("projectcalico.org", "v3", "globalnetworkpolicies"), "GlobalNetworkPolicy", false, denyCalico},
-		{gvr("policy.networking.k8s.io", "v1alpha2", "clusternetworkpolicies"), "ClusterNetworkPolicy", false, denyCluster},
+		{gvr("cilium.io", "v2", "ciliumnetworkpolicies"), "CiliumNetworkPolicy", true, []string{"cilium"}, denyCilium},
+		{gvr("projectcalico.org", "v3", "globalnetworkpolicies"), "GlobalNetworkPolicy", false, []string{"calico", "canal"}, denyCalico},
+		{gvr("policy.networking.k8s.io", "v1alpha2", "clusternetworkpolicies"), "ClusterNetworkPolicy", false, nil, denyCluster},
 	}
 }
 

@@ -281,3 +281,28 @@ func TestFreePriority(t *testing.T) {
 		}
 	}
 }
+
+// TestADenyThatNobodyActsOn is told, and takes no rule of another's off the forecast.
+func TestADenyThatNobodyActsOn(t *testing.T) {
+	for name, c := range map[string]struct {
+		cni  quarantine.CNI
+		told []string
+	}{
+		"Cilium with its own":           {quarantine.CNI{Name: "cilium", Enforces: quarantine.Enforces, Deny: []string{"cilium.io"}}, nil},
+		"Cilium with what Calico left":  {quarantine.CNI{Name: "cilium", Enforces: quarantine.Enforces, Deny: []string{"cilium.io", "projectcalico.org"}}, []string{"note GlobalNetworkPolicy"}},
+		"flannel with what Calico left": {quarantine.CNI{Name: "flannel", Enforces: quarantine.Ignores, Deny: []string{"projectcalico.org"}}, []string{"warning GlobalNetworkPolicy"}},
+		"Cilium's CRDs alone":           {quarantine.CNI{Name: "cilium", Enforces: quarantine.Unknown, Deny: []string{"cilium.io"}}, []string{"warning CiliumNetworkPolicy"}},
+	} {
+		s, _, _ := scene(t, pod(""))
+		s.CNI = c.cni
+		var told []string
+		for _, f := range quarantine.Forecast(s, target(), want).Findings {
+			if f.Code == "deny-not-enforced" {
+				told = append(told, string(f.Severity)+" "+f.Object)
+			}
+		}
+		if !slices.Equal(told, c.told) {
+			t.Errorf("%s: told %q, want %q", name, told, c.told)
+		}
+	}
+}

@@ -17,6 +17,7 @@ func Forecast(s Scene, t evidence.Target, w Want) evidence.Forecast {
 	f.state()
 	f.lock()
 	f.network()
+	f.deny()
 	f.exceptions()
 	f.probes()
 	f.owner()

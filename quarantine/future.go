@@ -197,11 +197,15 @@ func (s Scene) end() reach.PodEnd {
 }
 
 // residuals are the rules of others that let something through a layer of policy when the
-// target has these labels. A deny beats them, but for those that are asked before it.
+// target has these labels. A deny beats them, but for those that are asked before it; one
+// that the plugin is not known to act on beats nothing.
 func (s Scene) residuals(layer string, w Want, future map[string]string) []reach.Residual {
 	p := s.policies(w.Case)
 	if layer == LayerDeny {
 		for _, d := range offered(s) {
+			if !d.actedOn(s.CNI) {
+				continue
+			}
 			spec, err := d.spec(s, s.Target, Want{Case: w.Case}) // exceptions are no residual: they were asked for
 			if err == nil {
 				o := evidence.Object{APIVersion: d.GroupVersion().String(), Kind: d.kind, Name: d.name(s.Target, w.Case)}
