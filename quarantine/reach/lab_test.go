@@ -46,7 +46,7 @@ func TestLabEvaluatorAgainstCilium(t *testing.T) {
 	s := newSample(t)
 	waves := uint64(4)
 	if os.Getenv("IRKIT_SOAK") != "" {
-		waves = 40
+		waves = 24
 	}
 	var sum tally
 	for seed := range waves {

@@ -73,6 +73,11 @@ func serve(t *testing.T) dynamic.Interface {
 		t.Fatal(err)
 	}
 	api := dynamic.NewForConfigOrDie(cfg)
+	disco := cluster(t).Discovery()
+	listed := func(group string) bool {
+		groups, err := disco.ServerGroups()
+		return err != nil || slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == group })
+	}
 	definitions := api.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
 	for kind, gvr := range served() {
 		name := gvr.Resource + "." + gvr.Group
@@ -83,21 +88,19 @@ func serve(t *testing.T) dynamic.Interface {
 			}
 			eventually(t, time.Minute, kind+" is served no more", func() bool {
 				_, err := definitions.Get(ctx, name, metav1.GetOptions{})
-				return apierrors.IsNotFound(err)
+				return apierrors.IsNotFound(err) && !listed(gvr.Group)
 			})
 		})
 		if _, err := definitions.Create(t.Context(), definition(kind, gvr), metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 			t.Fatal(err)
 		}
 	}
-	disco := cluster(t).Discovery()
 	for kind, gvr := range served() {
 		eventually(t, time.Minute, kind+" is served", func() bool {
-			groups, err := disco.ServerGroups()
-			if err != nil || !slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == gvr.Group }) {
+			if !listed(gvr.Group) {
 				return false
 			}
-			_, err = api.Resource(gvr).List(t.Context(), metav1.ListOptions{Limit: 1})
+			_, err := api.Resource(gvr).List(t.Context(), metav1.ListOptions{Limit: 1})
 			return err == nil
 		})
 	}
