@@ -63,6 +63,18 @@ func terminal(stream any) (int, bool) {
 	return width, true
 }
 
+// screen is the size of the terminal that stream is; false: it is none.
+func screen(stream any) (width, height int, ok bool) {
+	if width, ok = terminal(stream); !ok {
+		return 0, 0, false
+	}
+	_, height, err := term.GetSize(int(stream.(*os.File).Fd()))
+	if err != nil || height < 5 {
+		height = 24
+	}
+	return width, height, true
+}
+
 // hinted is an error with words on what a person can do.
 type hinted struct {
 	error

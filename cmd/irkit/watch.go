@@ -16,7 +16,8 @@ import (
 func (d *door) watch() *cli.Command {
 	return &cli.Command{
 		Name: "watch", Usage: "keep measuring a containment, and put back what others take away", ArgsUsage: "POD|CASE",
-		Description: `Measures a contained pod again and again: a line when the state changes, and a heartbeat. What
+		Description: `Measures a contained pod again and again: on a terminal a table of the probes, how each ended last and
+since when, and of what others did; else a line when the state changes, and a heartbeat. What
 others undo (labels or owner put back, our mark or policy gone, the node opened, the cut lifted) is
 named and put back at once, each as a record in the case's custody; --tell-only puts nothing back.
 A probe pod stands meanwhile, so that inbound is measured too; --no-probe leaves it out. Ctrl-C ends
@@ -58,9 +59,13 @@ func (d *door) watchCase(c *cli.Context) error {
 	if who, err := engine.Conn.WhoAmI(c.Context); err == nil {
 		engine.Actor.Kube, engine.Actor.Groups = who.Name, who.Groups
 	}
+	tell := func(s playbooks.Sight) { d.sight(c, s) }
+	if width, height, live := screen(d.stdout); live && c.String("output") != "json" {
+		b := &board{out: d.stdout, width: width, height: height, caseID: id}
+		tell, engine.Progress = b.show, b.note
+	}
 	v, err := engine.Watch(c.Context, id, playbooks.Vigil{
-		Every: c.Duration("every"), For: c.Duration("for"), Probe: !c.Bool("no-probe"), Only: c.Bool("tell-only"),
-		Tell: func(s playbooks.Sight) { d.sight(c, s) },
+		Every: c.Duration("every"), For: c.Duration("for"), Probe: !c.Bool("no-probe"), Only: c.Bool("tell-only"), Tell: tell,
 	})
 	switch {
 	case errors.Is(err, playbooks.ErrReleased):
@@ -76,7 +81,7 @@ func (d *door) watchCase(c *cli.Context) error {
 	return nil
 }
 
-// sight tells one measurement: on a terminal the heartbeat stays in its line.
+// sight tells one measurement in lines, where there is no terminal.
 func (d *door) sight(c *cli.Context, s playbooks.Sight) {
 	if c.String("output") == "json" {
 		if err := json.NewEncoder(d.stdout).Encode(s); err != nil { // a line each
@@ -84,13 +89,9 @@ func (d *door) sight(c *cli.Context, s playbooks.Sight) {
 		}
 		return
 	}
-	_, live := terminal(d.stdout)
-	v, clear, end := s.Verdict, "", "\n"
-	if live {
-		clear, end = "\r\033[K", ""
-	}
+	v := s.Verdict
 	if s.Changed {
-		fmt.Fprintf(d.stdout, "%s%s  %s  (outbound %s, inbound %s)\n", clear, s.At.UTC().Format(time.RFC3339), v.State, v.Outbound, v.Inbound)
+		fmt.Fprintf(d.stdout, "%s  %s  (outbound %s, inbound %s)\n", s.At.UTC().Format(time.RFC3339), v.State, v.Outbound, v.Inbound)
 		width, _ := terminal(d.stdout)
 		var rows [][]string
 		for _, l := range v.Layers {
@@ -102,12 +103,12 @@ func (d *door) sight(c *cli.Context, s playbooks.Sight) {
 		table(d.stdout, width, rows)
 	}
 	for _, r := range s.Restored {
-		fmt.Fprintf(d.stdout, "%s%s  put back  %s\n", clear, s.At.UTC().Format(time.RFC3339), quote(r))
+		fmt.Fprintf(d.stdout, "%s  put back  %s\n", s.At.UTC().Format(time.RFC3339), quote(r))
 	}
 	for _, f := range s.Faults {
 		d.warn("%s", f)
 	}
-	fmt.Fprintf(d.stdout, "%s%s  %s  %s%s", clear, s.At.UTC().Format(time.RFC3339), v.State, strings.Join(pulse(v), "  "), end)
+	fmt.Fprintf(d.stdout, "%s  %s  %s\n", s.At.UTC().Format(time.RFC3339), v.State, strings.Join(pulse(v), "  "))
 }
 
 // pulse is what a heartbeat says beside the state.
