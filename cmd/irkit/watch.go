@@ -16,10 +16,11 @@ import (
 func (d *door) watch() *cli.Command {
 	return &cli.Command{
 		Name: "watch", Usage: "keep measuring a containment, and put back what others take away", ArgsUsage: "POD|CASE",
-		Description: `Measures a contained pod again and again: on a terminal a table of the probes, how each ended last and
-since when, and of what others did; else a line when the state changes, and a heartbeat. What
-others undo (labels or owner put back, our mark or policy gone, the node opened, the cut lifted) is
-named and put back at once, each as a record in the case's custody; --tell-only puts nothing back.
+		Description: `Measures a contained pod again and again: on a terminal a table of the probes, how each ended
+last and since when, and of what others did; else a line when the state changes, and a heartbeat.
+What others undo (labels or owner put back, our mark or policy gone, the node opened, the cut
+lifted) is named and put back at once, each as a record in the case's custody; --tell-only puts
+nothing back.
 A probe pod stands meanwhile, so that inbound is measured too; --no-probe leaves it out. Ctrl-C ends
 it; the exit status is that of the last measurement: 0 contained, 5 not proven contained. The same
 ends with the release of the case.`,

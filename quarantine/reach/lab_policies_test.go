@@ -51,7 +51,7 @@ func (s *sample) write(t *testing.T, seed uint64) reach.Policies {
 	}
 	for i := range g.IntN(5) {
 		kind, ns := "CiliumNetworkPolicy", s.spaces[pick(g, "prod", "prod", "other")]
-		var api dynamic.ResourceInterface = s.conn.Dynamic.Resource(cnps).Namespace(ns)
+		api := s.conn.Dynamic.Resource(cnps).Namespace(ns)
 		if g.IntN(3) == 0 {
 			kind, ns, api = "CiliumClusterwideNetworkPolicy", "", s.conn.Dynamic.Resource(ccnps)
 		}
@@ -104,6 +104,9 @@ func (s *sample) ciliumSpec(g gen) map[string]any {
 			defaults[way.word] = g.IntN(2) == 0
 			spec["enableDefaultDeny"] = defaults
 		}
+	}
+	if spec["ingress"] == nil && spec["ingressDeny"] == nil && spec["egress"] == nil && spec["egressDeny"] == nil {
+		spec["ingress"] = []any{} // the API server wants one of them
 	}
 	return spec
 }
