@@ -28,6 +28,7 @@ type Parole struct {
 	Plan    quarantine.ReleasePlan `json:"plan"`
 	Rules   []evidence.Rule        `json:"-"`
 	Sealed  bool                   `json:"sealed"`
+	Answers []Answer               `json:"admission,omitempty"` // of a server-side dry run
 }
 
 // ReleaseResult is what a release came to.

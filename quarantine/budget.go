@@ -83,19 +83,19 @@ func (l *protect) createBudget(ctx context.Context, c evidence.Change, dry bool)
 	return Result{UID: string(got.UID), Already: true}, nil
 }
 
-func (l *protect) deleteBudget(ctx context.Context, c evidence.Change) (res Result, err error) {
+func (l *protect) deleteBudget(ctx context.Context, c evidence.Change, how sending) (res Result, err error) {
 	want, err := budgetOf(c)
 	if err != nil {
 		return Result{}, err
 	}
 	err = cluster.Persist(ctx, func() error {
-		res, err = l.tryDeleteBudget(ctx, c, want)
+		res, err = l.tryDeleteBudget(ctx, c, want, how)
 		return err
 	})
 	return res, err
 }
 
-func (l *protect) tryDeleteBudget(ctx context.Context, c evidence.Change, want *policyv1.PodDisruptionBudget) (Result, error) {
+func (l *protect) tryDeleteBudget(ctx context.Context, c evidence.Change, want *policyv1.PodDisruptionBudget, how sending) (Result, error) {
 	api, did := l.conn.Client.PolicyV1().PodDisruptionBudgets(want.Namespace), "delete "+c.Object.String()
 	live, err := api.Get(ctx, want.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -110,7 +110,7 @@ func (l *protect) tryDeleteBudget(ctx context.Context, c evidence.Change, want *
 		res.Notes = append(res.Notes, c.Object.String()+" is not the one that this case made, and is left")
 		return res, nil
 	}
-	users, err := carriers(ctx, l.conn, want.Namespace, want.Spec.Selector.MatchLabels)
+	users, err := carriers(ctx, l.conn, want.Namespace, want.Spec.Selector.MatchLabels, how.without)
 	if err != nil {
 		return res, l.conn.Explain(did, err)
 	}
@@ -123,7 +123,7 @@ func (l *protect) tryDeleteBudget(ctx context.Context, c evidence.Change, want *
 		res.Before = encode(live.Spec)
 		res.Notes = append(res.Notes, c.Object.String()+" had been changed since; it is deleted all the same, and what it said is in the record")
 	}
-	err = api.Delete(ctx, want.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &live.UID}})
+	err = api.Delete(ctx, want.Name, how.delete(live.UID))
 	if err != nil && !apierrors.IsNotFound(err) {
 		return res, l.conn.Explain(did, err)
 	}

@@ -184,19 +184,28 @@ func (l *denyLayer) apply(ctx context.Context, c evidence.Change, dry []string) 
 
 // Release implements Layer. Like the quarantine policy it stays, with a note, as long as a
 // pod of the namespace carries the label.
-func (l *denyLayer) Release(ctx context.Context, c evidence.Change) (res Result, err error) {
+func (l *denyLayer) Release(ctx context.Context, c evidence.Change) (Result, error) {
+	return l.undo(ctx, c, sending{})
+}
+
+// ReleaseDry implements DryReleaser.
+func (l *denyLayer) ReleaseDry(ctx context.Context, t evidence.Target, c evidence.Change) (Result, error) {
+	return l.undo(ctx, c, trying(t))
+}
+
+func (l *denyLayer) undo(ctx context.Context, c evidence.Change, how sending) (res Result, err error) {
 	d, want, err := denierOf(c)
 	if err != nil {
 		return Result{}, err
 	}
 	err = cluster.Persist(ctx, func() error {
-		res, err = l.release(ctx, c, d, want)
+		res, err = l.release(ctx, c, d, want, how)
 		return err
 	})
 	return res, err
 }
 
-func (l *denyLayer) release(ctx context.Context, c evidence.Change, d denier, want *unstructured.Unstructured) (Result, error) {
+func (l *denyLayer) release(ctx context.Context, c evidence.Change, d denier, want *unstructured.Unstructured, how sending) (Result, error) {
 	api, did := l.api(d, c), "delete "+c.Object.String()
 	live, err := api.Get(ctx, want.GetName(), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -216,7 +225,7 @@ func (l *denyLayer) release(ctx context.Context, c evidence.Change, d denier, wa
 	if !d.namespaced {
 		namespace = strings.TrimPrefix(c.Object.Name, policyName(caseID)+".")
 	}
-	users, err := carriers(ctx, l.conn, namespace, map[string]string{evidence.LabelQuarantine: caseID})
+	users, err := carriers(ctx, l.conn, namespace, map[string]string{evidence.LabelQuarantine: caseID}, how.without)
 	if err != nil {
 		return res, l.conn.Explain(did, err)
 	}
@@ -229,7 +238,7 @@ func (l *denyLayer) release(ctx context.Context, c evidence.Change, d denier, wa
 		res.Before = encode(live.Object["spec"])
 		res.Notes = append(res.Notes, c.Object.String()+" had been changed since; it is deleted all the same, and what it said is in the record")
 	}
-	err = api.Delete(ctx, want.GetName(), metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	err = api.Delete(ctx, want.GetName(), how.delete(uid))
 	if err != nil && !apierrors.IsNotFound(err) {
 		return res, l.conn.Explain(did, err)
 	}

@@ -56,9 +56,11 @@ func TestDenyConforms(t *testing.T) {
 				d := serving(conn)
 				sent := func(dry bool) (n int) {
 					for _, a := range d.Actions() {
-						c, is := a.(ktesting.CreateActionImpl)
-						if is && (len(c.CreateOptions.DryRun) > 0) == dry || !dry && a.GetVerb() == "delete" {
-							n++
+						switch a := a.(type) {
+						case ktesting.CreateActionImpl:
+							n += map[bool]int{true: 1}[(len(a.CreateOptions.DryRun) > 0) == dry]
+						case ktesting.DeleteActionImpl:
+							n += map[bool]int{true: 1}[(len(a.DeleteOptions.DryRun) > 0) == dry]
 						}
 					}
 					return n

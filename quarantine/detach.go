@@ -164,7 +164,12 @@ func record(res *Result, c evidence.Change, was, want podMeta, owners bool) {
 // Release implements Layer. The labels go back; ownerReferences are never written: the
 // controller adopts the pod by itself.
 func (l *detach) Release(ctx context.Context, c evidence.Change) (Result, error) {
-	return undoPod(ctx, l.conn, c, "put the labels back on")
+	return undoPod(ctx, l.conn, c, "put the labels back on", false)
+}
+
+// ReleaseDry implements DryReleaser.
+func (l *detach) ReleaseDry(ctx context.Context, _ evidence.Target, c evidence.Change) (Result, error) {
+	return undoPod(ctx, l.conn, c, "put the labels back on", true)
 }
 
 func listed(names []string) string {

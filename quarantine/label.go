@@ -135,17 +135,22 @@ func (l *label) apply(ctx context.Context, c evidence.Change, dry bool) (Result,
 // Release implements Layer. A change whose After holds only one of the two fields takes only
 // that one off.
 func (l *label) Release(ctx context.Context, c evidence.Change) (Result, error) {
-	return undoPod(ctx, l.conn, c, "take the mark off")
+	return undoPod(ctx, l.conn, c, "take the mark off", false)
+}
+
+// ReleaseDry implements DryReleaser.
+func (l *label) ReleaseDry(ctx context.Context, _ evidence.Target, c evidence.Change) (Result, error) {
+	return undoPod(ctx, l.conn, c, "take the mark off", true)
 }
 
 // undoPod reverts a change of a pod's labels and annotations.
-func undoPod(ctx context.Context, conn *cluster.Conn, c evidence.Change, did string) (Result, error) {
+func undoPod(ctx context.Context, conn *cluster.Conn, c evidence.Change, did string, dry bool) (Result, error) {
 	t, err := podTarget(c)
 	if err != nil {
 		return Result{}, err
 	}
 	var res Result
-	e, err := patchPod(ctx, conn, t, did+" pod "+t.String(), false, func(live *corev1.Pod) (e edit, err error) {
+	e, err := patchPod(ctx, conn, t, did+" pod "+t.String(), dry, func(live *corev1.Pod) (e edit, err error) {
 		e, res.Notes, err = revert(live, c)
 		return e, err
 	})

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
 	"irkit.dev/irkit/agent"
 	"irkit.dev/irkit/evidence"
 )
@@ -64,6 +67,32 @@ type DryRunner interface {
 	// nothing is stored. A change that stands on an earlier one of the same plan is
 	// tried as if that one had been made.
 	ApplyDry(ctx context.Context, c evidence.Change) error
+}
+
+// DryReleaser is a layer whose undoing the API server can try without making it.
+type DryReleaser interface {
+	// ReleaseDry sends the write that Release of c would make with dryRun=All, as if the
+	// steps of the same release before it had been made: t no longer needs what it shares
+	// with other pods of its case. Result.Already: there is nothing to send; Notes say why.
+	ReleaseDry(ctx context.Context, t evidence.Target, c evidence.Change) (Result, error)
+}
+
+// sending is how a release sends its writes; the zero value makes them.
+type sending struct {
+	dry     bool
+	without string // a pod that no longer needs what others share with it
+}
+
+// trying sends with dryRun=All.
+func trying(t evidence.Target) sending { return sending{dry: true, without: t.Pod} }
+
+// delete are the options of a DELETE of the object with that UID.
+func (s sending) delete(uid types.UID) metav1.DeleteOptions {
+	o := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}}
+	if s.dry {
+		o.DryRun = []string{metav1.DryRunAll}
+	}
+	return o
 }
 
 // Result is what a write found and did; it goes into the did record as data.

@@ -185,19 +185,28 @@ func policyOf(c evidence.Change) (*networkingv1.NetworkPolicy, error) {
 
 // Release implements Layer. A policy on the quarantine label stays, with a note, as long
 // as a pod of the namespace carries the label: release takes the label off first.
-func (l *netpol) Release(ctx context.Context, c evidence.Change) (res Result, err error) {
+func (l *netpol) Release(ctx context.Context, c evidence.Change) (Result, error) {
+	return l.undo(ctx, c, sending{})
+}
+
+// ReleaseDry implements DryReleaser.
+func (l *netpol) ReleaseDry(ctx context.Context, t evidence.Target, c evidence.Change) (Result, error) {
+	return l.undo(ctx, c, trying(t))
+}
+
+func (l *netpol) undo(ctx context.Context, c evidence.Change, how sending) (res Result, err error) {
 	want, err := policyOf(c)
 	if err != nil {
 		return Result{}, err
 	}
 	err = cluster.Persist(ctx, func() error {
-		res, err = l.release(ctx, c, want)
+		res, err = l.release(ctx, c, want, how)
 		return err
 	})
 	return res, err
 }
 
-func (l *netpol) release(ctx context.Context, c evidence.Change, want *networkingv1.NetworkPolicy) (Result, error) {
+func (l *netpol) release(ctx context.Context, c evidence.Change, want *networkingv1.NetworkPolicy, how sending) (Result, error) {
 	api, did := l.conn.Client.NetworkingV1().NetworkPolicies(want.Namespace), "delete "+c.Object.String()
 	live, err := api.Get(ctx, want.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -213,7 +222,7 @@ func (l *netpol) release(ctx context.Context, c evidence.Change, want *networkin
 		return res, nil
 	}
 	if !Early(c) {
-		users, err := carriers(ctx, l.conn, want.Namespace, want.Spec.PodSelector.MatchLabels)
+		users, err := carriers(ctx, l.conn, want.Namespace, want.Spec.PodSelector.MatchLabels, how.without)
 		if err != nil {
 			return res, l.conn.Explain(did, err)
 		}
@@ -227,15 +236,15 @@ func (l *netpol) release(ctx context.Context, c evidence.Change, want *networkin
 		res.Before = encode(live.Spec)
 		res.Notes = append(res.Notes, c.Object.String()+" had been changed since; it is deleted all the same, and what it said is in the record")
 	}
-	err = api.Delete(ctx, want.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &live.UID}})
+	err = api.Delete(ctx, want.Name, how.delete(live.UID))
 	if err != nil && !apierrors.IsNotFound(err) {
 		return res, l.conn.Explain(did, err)
 	}
 	return res, nil
 }
 
-// carriers are the pods of a namespace that have these labels.
-func carriers(ctx context.Context, conn *cluster.Conn, namespace string, on map[string]string) ([]string, error) {
+// carriers are the pods of a namespace that have these labels, but for the one.
+func carriers(ctx context.Context, conn *cluster.Conn, namespace string, on map[string]string, without string) ([]string, error) {
 	var out []string
 	err := pages(func(o metav1.ListOptions) (string, error) {
 		o.LabelSelector = metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: on})
@@ -244,7 +253,9 @@ func carriers(ctx context.Context, conn *cluster.Conn, namespace string, on map[
 			return "", err
 		}
 		for i := range pods.Items {
-			out = append(out, "pod "+pods.Items[i].Name)
+			if name := pods.Items[i].Name; name != without {
+				out = append(out, "pod "+name)
+			}
 		}
 		return pods.Continue, nil
 	})

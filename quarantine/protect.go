@@ -197,10 +197,19 @@ func holding(m podMeta) bool {
 // Release implements Layer. The budget stays, with a note, as long as a pod of the namespace
 // carries the label; a pod whose deletion only our finalizer held up is gone with it.
 func (l *protect) Release(ctx context.Context, c evidence.Change) (Result, error) {
+	return l.release(ctx, c, sending{})
+}
+
+// ReleaseDry implements DryReleaser.
+func (l *protect) ReleaseDry(ctx context.Context, t evidence.Target, c evidence.Change) (Result, error) {
+	return l.release(ctx, c, trying(t))
+}
+
+func (l *protect) release(ctx context.Context, c evidence.Change, how sending) (Result, error) {
 	if c.Op == evidence.OpCreate {
-		return l.deleteBudget(ctx, c)
+		return l.deleteBudget(ctx, c, how)
 	}
-	return undoPod(ctx, l.conn, c, "take the protection off")
+	return undoPod(ctx, l.conn, c, "take the protection off", how.dry)
 }
 
 // finalizerOps edits the list of finalizers, which others write too.

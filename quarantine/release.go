@@ -8,9 +8,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"irkit.dev/irkit/cluster"
 	"irkit.dev/irkit/evidence"
@@ -250,50 +247,6 @@ func Ready(ctx context.Context, conn *cluster.Conn, t evidence.Target, limit tim
 			return false, ctx.Err()
 		case <-deadline.C:
 			return false, nil
-		case <-tick.C:
-		}
-	}
-}
-
-// DeleteTarget deletes the pod, with its UID as precondition, and waits until it is gone,
-// as long as its own grace period and 15 s more. Harmless when it is gone already.
-func DeleteTarget(ctx context.Context, conn *cluster.Conn, t evidence.Target) error {
-	p, err := conn.Live(ctx, t)
-	if gone(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	uid := types.UID(t.UID)
-	err = cluster.Persist(ctx, func() error {
-		return conn.Client.CoreV1().Pods(t.Namespace).Delete(ctx, t.Pod, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
-	})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return conn.Explain("delete pod "+t.String(), err)
-	}
-	grace := 30 * time.Second
-	if g := p.Spec.TerminationGracePeriodSeconds; g != nil {
-		grace = time.Duration(*g) * time.Second
-	}
-	deadline := time.NewTimer(grace + 15*time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(250 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if _, err := conn.Live(ctx, t); gone(err) {
-			return nil
-		} else if err != nil && !cluster.Transient(err) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-deadline.C:
-			return fmt.Errorf("delete pod %s: still there after its grace period of %s", t, grace)
 		case <-tick.C:
 		}
 	}

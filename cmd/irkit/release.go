@@ -22,6 +22,7 @@ func (d *door) release() *cli.Command {
 		Description: `Undoes what the custody log says irkit did, and nothing that others did since. Say what
 is wanted: --to-service puts the labels back and lets the controller adopt the pod;
 --delete-pod deletes it. Lists what cannot be put back. Running it twice is harmless.
+--dry-run=server has the API server check every write, admission included, and makes none.
 
 Where the case folder is not here, it shows what the undo annotation on the pod says and
 who signed it (--signers), as a diff unless that is a signer of yours, and is refused; with --force
@@ -70,6 +71,9 @@ func (d *door) releasePod(c *cli.Context) error {
 	}
 	if err := d.mayRelease(c, engine, parole); err != nil {
 		return err
+	}
+	if c.String("dry-run") == "server" {
+		parole.Answers = engine.TryRelease(c.Context, parole)
 	}
 	if err := d.showParole(c, parole); err != nil || c.String("dry-run") != "none" {
 		return err
@@ -137,6 +141,7 @@ func (d *door) showParole(c *cli.Context, p playbooks.Parole) error {
 	}
 	list("stays as others left it", p.Plan.Kept)
 	list("cannot be put back", p.Plan.Residue)
+	printAnswers(w, width, p.Answers)
 	return nil
 }
 

@@ -100,6 +100,16 @@ func (l *layer) ApplyDry(ctx context.Context, c evidence.Change) error {
 
 // Release implements quarantine.Layer.
 func (l *layer) Release(ctx context.Context, c evidence.Change) (quarantine.Result, error) {
+	return l.release(ctx, c, evidence.Target{}, false)
+}
+
+// ReleaseDry implements quarantine.DryReleaser.
+func (l *layer) ReleaseDry(ctx context.Context, t evidence.Target, c evidence.Change) (quarantine.Result, error) {
+	return l.release(ctx, c, t, true)
+}
+
+// release leaves a node cordoned as long as a held pod other than without is on it.
+func (l *layer) release(ctx context.Context, c evidence.Change, without evidence.Target, dry bool) (quarantine.Result, error) {
 	var before fields
 	if err := json.Unmarshal(c.Before, &before); err != nil {
 		return quarantine.Result{}, fmt.Errorf("read change %s: %w", c.ID, err)
@@ -112,7 +122,7 @@ func (l *layer) Release(ctx context.Context, c evidence.Change) (quarantine.Resu
 	if err == nil {
 		for i := range pods.Items {
 			p := &pods.Items[i]
-			if p.Spec.NodeName == c.Object.Name && p.Labels[evidence.LabelQuarantine] != "" {
+			if p.Spec.NodeName == c.Object.Name && p.Labels[evidence.LabelQuarantine] != "" && p.Namespace+"/"+p.Name != without.String() {
 				return quarantine.Result{Already: true, Notes: []string{fmt.Sprintf("node %s stays cordoned: pod %s/%s on it is held by case %q",
 					c.Object.Name, p.Namespace, p.Name, p.Labels[evidence.LabelQuarantine])}}, nil
 			}
@@ -120,7 +130,7 @@ func (l *layer) Release(ctx context.Context, c evidence.Change) (quarantine.Resu
 	} else if !apierrors.IsForbidden(err) {
 		return quarantine.Result{}, l.conn.Explain("look for held pods on node "+c.Object.Name, err)
 	}
-	return l.set(ctx, c, false, false)
+	return l.set(ctx, c, false, dry)
 }
 
 // set makes the one write, and looks again where it is not known whether it was made.

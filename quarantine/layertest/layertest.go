@@ -86,6 +86,7 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 			t.Error("the replacement was written to")
 		}
 	})
+	t.Run("dry release sends dryRun=All", func(t *testing.T) { dryRelease(t, fixture(t)) })
 	t.Run("dry run sends dryRun=All", func(t *testing.T) {
 		f := fixture(t)
 		d, ok := f.Layer.(quarantine.DryRunner)
@@ -102,6 +103,31 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 			t.Errorf("%d dry and %d real writes for %d changes", f.Dry(), f.Writes(), len(cs))
 		}
 	})
+}
+
+// dryRelease tries to take back what was applied, and takes nothing back.
+func dryRelease(t *testing.T, f Fixture) {
+	d, ok := f.Layer.(quarantine.DryReleaser)
+	if !ok || f.Dry == nil {
+		t.Skip("the undoing of the layer cannot be tried")
+	}
+	var done []evidence.Change
+	for _, c := range changes(t, f) {
+		r, err := f.Layer.Apply(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done = append(done, quarantine.Merge(c, r))
+	}
+	world, writes, dry := f.World(), f.Writes(), f.Dry()
+	for _, c := range done {
+		if r, err := d.ReleaseDry(t.Context(), f.Target, c); err != nil || r.Already {
+			t.Errorf("dry release of %s: %+v, %v", c.ID, r, err)
+		}
+	}
+	if f.Dry()-dry != len(done) || f.Writes() != writes {
+		t.Errorf("%d dry and %d real writes for %d changes\n%s\n%s", f.Dry()-dry, f.Writes()-writes, len(done), world, f.World())
+	}
 }
 
 func changes(t *testing.T, f Fixture) []evidence.Change {

@@ -85,6 +85,14 @@ func TestProtect(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	held := getPod(t, c, ownNamespace, name)
+	dry := p.release(name, ownNamespace, "--to-service", "--case", "guarded-one", "--dry-run=server").want(t, 0).says(t, "dryRun=All, nothing stored")
+	if n := strings.Count(dry.stdout, "admitted"); n != 5 || strings.Contains(dry.stdout, "REFUSED") {
+		t.Errorf("%d of 5 writes were admitted", n)
+	}
+	if now := getPod(t, c, ownNamespace, name); !equalMaps(now.Labels, held.Labels) || !equalMaps(now.Annotations, held.Annotations) || len(protection(now)) != 4 {
+		t.Errorf("a dry run changed the pod: labels %v, annotations %v", now.Labels, now.Annotations)
+	}
 	p.release(name, ownNamespace, "--to-service", "--case", "guarded-one").want(t, 0)
 	checkUntouched(t, c, was, "guarded-one")
 
