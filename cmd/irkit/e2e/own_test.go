@@ -17,16 +17,15 @@ import (
 // else of the cluster can run side by side. bench/e2e.sh makes it.
 const ownNamespace = "e2e"
 
-// own makes a pod of the test's own, waits until it is ready, and deletes it at the end.
+// own makes a pod of the test's own, in ownNamespace unless an edit says otherwise, waits until it is ready, and deletes it at the end.
 func own(t *testing.T, c kubernetes.Interface, name string, container corev1.Container, edits ...func(*corev1.Pod)) *corev1.Pod {
 	t.Helper()
 	uncordon(t, c)
 	soon := int64(1)
 	no := false
 	container.Name, container.ImagePullPolicy = "app", corev1.PullNever
-	pods := c.CoreV1().Pods(ownNamespace)
 	made := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-", Labels: map[string]string{"app": name}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: ownNamespace, GenerateName: name + "-", Labels: map[string]string{"app": name}},
 		Spec: corev1.PodSpec{
 			TerminationGracePeriodSeconds: &soon, AutomountServiceAccountToken: &no, Containers: []corev1.Container{container},
 		},
@@ -34,6 +33,7 @@ func own(t *testing.T, c kubernetes.Interface, name string, container corev1.Con
 	for _, edit := range edits {
 		edit(made)
 	}
+	pods := c.CoreV1().Pods(made.Namespace)
 	p, err := pods.Create(t.Context(), made, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
