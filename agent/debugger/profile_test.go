@@ -111,3 +111,18 @@ func TestASidecarTakesAHand(t *testing.T) {
 		t.Errorf("one that ended: %v", err)
 	}
 }
+
+// Where the pod is in the node's PID namespace the hand is told so: only what is in the
+// container's control group is the target's there.
+func TestAHandAmongTheNodesProcesses(t *testing.T) {
+	a := newAPI(t)
+	a.pod.Spec.HostPID = true
+	h, err := Start(t.Context(), a.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = h.Close(t.Context(), false)
+	if c := a.pod.Spec.EphemeralContainers[0].Command; !slices.Contains(c, "--host-pids") || !slices.Contains(c, "--shared-pids") || !h.Info().SharedPIDs {
+		t.Errorf("%q", c)
+	}
+}

@@ -116,6 +116,9 @@ func (o Options) ephemeral(pod *corev1.Pod, status corev1.ContainerStatus, s sea
 		args, beside = append(args, "--network-only"), ""
 	case sharesPIDs(pod):
 		args = append(args, "--container-id", id, "--shared-pids")
+		if pod.Spec.HostPID {
+			args = append(args, "--host-pids")
+		}
 	default:
 		args = append(args, "--container-id", id)
 	}

@@ -84,6 +84,7 @@ func work(ctx context.Context, args []string, out io.Writer) error {
 	container := f.String("container-id", "", "the target container's ID, without its scheme")
 	shared := f.Bool("shared-pids", false, "the pod's containers share one PID namespace")
 	alone := f.Bool("no-target", false, "there is no target: probes only")
+	hostPIDs := f.Bool("host-pids", false, "the pod is in the node's PID namespace")
 	network := f.Bool("network-only", false, "no target's processes are seen: only the pod's network")
 	life := f.Duration("max-life", 24*time.Hour, "how long the worker lives")
 	where := nodeFlags(f)
@@ -126,7 +127,7 @@ func work(ctx context.Context, args []string, out io.Writer) error {
 		if near, err := worker.Reaches("/proc", o.TargetPID); near || err != nil {
 			trust = evidence.TrustDebuggerSame
 		}
-		o.Reader = reading{inside.New(inside.Options{TargetPID: o.TargetPID, ContainerID: *container, Trust: trust})}
+		o.Reader = reading{inside.New(inside.Options{TargetPID: o.TargetPID, ContainerID: *container, NodePIDs: *hostPIDs, Trust: trust})}
 	}
 	o.Cutter = newKeeping(cutting{target: o.TargetPID})
 	return worker.Run(ctx, o)

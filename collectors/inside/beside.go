@@ -63,7 +63,7 @@ func (b beside) look() view {
 	v.selfExe, _ = identify(b.proc.of(b.Self, "exe"))
 	self := b.proc.namespace(b.Self, "pid")
 	v.shared = self != 0 && self == v.pidns
-	v.onNode = v.pidns == initialPID || (v.pidns == 0 && self == initialPID)
+	v.onNode = b.NodePIDs || v.pidns == initialPID || (v.pidns == 0 && self == initialPID)
 	return v
 }
 

@@ -28,6 +28,7 @@ type Options struct {
 	ProcRoot    string // "/proc" when empty
 	TargetPID   int    // a process of the target container, as ProcRoot numbers it
 	ContainerID string // of the target, without its scheme; empty: all that is near TargetPID
+	NodePIDs    bool   // the processes seen are the node's: only those of the target's control groups are near
 	Self        int    // the worker's own process; 0: os.Getpid
 	// Trust is what the headers say of the bytes' way; TrustDebugger when empty.
 	Trust   evidence.Trust
