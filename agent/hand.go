@@ -38,6 +38,9 @@ type Hand interface {
 	Measure(ctx context.Context, m Measurement) (Measured, error)
 	// Lift takes the cut away. Without a cut of that case it does nothing.
 	Lift(ctx context.Context, caseID string) error
+	// Know gives the worker marks of files whose bytes it need not send, for requests with
+	// Known set; see package known. Marks of a further Begin replace those before.
+	Know(ctx context.Context, k Known) error
 	// Collect streams the artifacts of one request, one after the other, to add. A
 	// reader passed to add ends with io.EOF only when every byte came and its digest
 	// is the one computed at the source; else with an error that wraps ErrTruncated.
@@ -129,6 +132,9 @@ type Request struct {
 	// SkipMounts are mount points, in the target's own words, whose content stays out:
 	// secret, token and projected volumes always; all volumes unless they were asked for.
 	SkipMounts []string `json:"skip_mounts,omitempty"`
+	// Known leaves out the bytes of files that the marks of Know stand for; the index has
+	// them, with their digests. Without a whole list of marks the request is refused.
+	Known bool `json:"known,omitempty"`
 	// Wire names the compression between worker and receiver: s2 (default), zstd, none.
 	Wire string `json:"wire,omitempty"`
 	// MaxBytes ends an artifact; it is then truncated. Of memory it is what all processes
@@ -141,6 +147,18 @@ type Request struct {
 	// Window is how long packets are recorded; 30 s when 0, an hour at most.
 	Window time.Duration `json:"window_ns,omitempty"`
 }
+
+// Known is a piece of a list of marks (package known): at most KnownPiece bytes, in rising order
+// over all pieces.
+type Known struct {
+	Begin bool   `json:"begin,omitempty"` // the first piece, under this key
+	Key   []byte `json:"key,omitempty"`
+	Marks []byte `json:"marks"` // eight bytes each, big-endian
+	Last  bool   `json:"last,omitempty"`
+}
+
+// KnownPiece is how many bytes of marks one call carries.
+const KnownPiece = 512 << 10
 
 // Header says what artifact comes next. Fields are the target's or the worker's word,
 // never names of files.

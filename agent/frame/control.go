@@ -17,6 +17,7 @@ const (
 	VerbOpen     = "open"
 	VerbMeasure  = "measure"
 	VerbLift     = "lift"
+	VerbKnow     = "know"
 	VerbCollect  = "collect"
 	VerbDescribe = "describe"
 	VerbEnd      = "end"

@@ -35,6 +35,11 @@ func (c *Client) Lift(ctx context.Context, caseID string) error {
 	return c.call(ctx, VerbLift, Lifting{Case: caseID}, nil, nil)
 }
 
+// Know is agent.Hand's.
+func (c *Client) Know(ctx context.Context, k agent.Known) error {
+	return c.call(ctx, VerbKnow, k, nil, nil)
+}
+
 // Collect is agent.Hand's. An error of add ends it; to go on with the next artifact
 // after one that was truncated, add returns nil.
 func (c *Client) Collect(ctx context.Context, r agent.Request, add func(agent.Header, io.Reader) error) error {

@@ -103,6 +103,9 @@ func (h *Hand) Lift(ctx context.Context, caseID string) error {
 	return nil
 }
 
+// Know implements agent.Hand.
+func (h *Hand) Know(ctx context.Context, _ agent.Known) error { return h.called(ctx, "know") }
+
 // Collect implements agent.Hand: one artifact of each kind that is asked for, whose bytes
 // name it.
 func (h *Hand) Collect(ctx context.Context, r agent.Request, add func(agent.Header, io.Reader) error) error {

@@ -23,6 +23,8 @@ type Reader interface {
 	Snapshot(ctx context.Context) (processes int, flows []evidence.Flow, err error)
 	// Flows are the connections in the network namespace now, with owners where found.
 	Flows(ctx context.Context) ([]evidence.Flow, error)
+	// Know takes marks of files whose bytes are not to be sent.
+	Know(k agent.Known) error
 	// Collect passes the artifacts of one request to emit, one after the other. A
 	// reader with a method Trailer() evidence.Trailer is asked after its end. With
 	// Header.Absent set the reader is nil. An error of emit ends Collect with it.

@@ -110,6 +110,8 @@ func (w *worker) Handle(ctx context.Context, verb string, body json.RawMessage, 
 		return out.Reply(w.identity())
 	case frame.VerbLift:
 		return w.lift(ctx, body)
+	case frame.VerbKnow:
+		return w.know(body)
 	case frame.VerbCollect:
 		return w.collect(ctx, body, out)
 	case frame.VerbEnd:
@@ -146,6 +148,17 @@ func (w *worker) lift(ctx context.Context, body json.RawMessage) error {
 		w.opened, w.caseID = nil, ""
 	}
 	return nil
+}
+
+func (w *worker) know(body json.RawMessage) error {
+	var k agent.Known
+	if err := json.Unmarshal(body, &k); err != nil {
+		return fmt.Errorf("read request: %w", err)
+	}
+	if w.Reader == nil {
+		return fmt.Errorf("know the image's files: %w", errors.Join(errors.New("no target beside this worker"), w.NoTarget))
+	}
+	return w.Reader.Know(k)
 }
 
 func (w *worker) collect(ctx context.Context, body json.RawMessage, out *frame.Out) error {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -64,6 +65,11 @@ func (f *target) Flows(context.Context) ([]evidence.Flow, error) {
 	owned := flow
 	owned.PID, owned.Comm = 42, "c2"
 	return []evidence.Flow{owned}, nil
+}
+
+func (f *target) Know(k agent.Known) error {
+	f.note(fmt.Sprintf("know:%d", len(k.Marks)))
+	return nil
 }
 
 func (f *target) Collect(_ context.Context, r agent.Request, emit func(agent.Header, io.Reader) error) error {
@@ -391,5 +397,22 @@ func TestReaches(t *testing.T) {
 		if got, err := Reaches(proc, pid); got != want || (err != nil) != (pid > 2) {
 			t.Errorf("process %d: %v, %v; want %v", pid, got, err, want)
 		}
+	}
+}
+
+// TestKnownFilesAreTold: marks reach the reader in pieces as big as they come; a worker
+// without a target refuses them.
+func TestKnownFilesAreTold(t *testing.T) {
+	f := &target{}
+	h, _, _ := begin(t, Options{Reader: f, Cutter: f})
+	if err := h.Know(t.Context(), agent.Known{Begin: true, Key: make([]byte, 32), Marks: make([]byte, agent.KnownPiece)}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := f.took(), fmt.Sprintf("know:%d", agent.KnownPiece); got != want {
+		t.Errorf("did %q, want %q", got, want)
+	}
+	h, _, _ = begin(t, Options{Cutter: f})
+	if err := h.Know(t.Context(), agent.Known{}); err == nil {
+		t.Error("a worker without a target took them")
 	}
 }

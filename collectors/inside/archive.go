@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"irkit.dev/irkit/agent/known"
 	"irkit.dev/irkit/evidence"
 )
 
@@ -29,7 +30,8 @@ type archive struct {
 	buf, nought []byte
 	bytes       int // of the names in links
 	spool       *spool
-	limit       bool // something was left out for want of room
+	limit       bool       // something was left out for want of room
+	known       *known.Set // whose bytes need not come; nil: none
 }
 
 const (
@@ -139,6 +141,10 @@ func (a *archive) file(n *Name, p string, handle int, attrs map[string][]byte) e
 		n.Content = hardLink
 		n.HardLink, n.HardB64 = text(first)
 		return a.put(n, h)
+	}
+	if a.same(n, p, f, before, attrs) {
+		release(int(f.Fd()), warm)
+		return nil
 	}
 	parts := extents(f, before)
 	var size int64
@@ -283,14 +289,4 @@ func (a *archive) zeros(w io.Writer, n int64) error {
 		n -= k
 	}
 	return nil
-}
-
-// readError is an error of the source, not of the way.
-type readError struct{ error }
-
-func wrap(err error, what string) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", what, err)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"irkit.dev/irkit/agent"
+	"irkit.dev/irkit/agent/known"
 	"irkit.dev/irkit/evidence"
 )
 
@@ -20,6 +21,7 @@ type beside struct {
 	Options
 	proc    proc
 	opening *Tables
+	known   *known.Set // files whose bytes need not come; nil: none
 }
 
 // aim turns to another container that this worker sees; "" is its own target.

@@ -35,7 +35,12 @@ func (b beside) pairs(ctx context.Context, q agent.Request, emit Emit, kind stri
 	// written, and stops between two names when a new pair is to begin.
 	var o *out
 	next, stop := iter.Pull(func(yield func(error) bool) {
-		begin := func() (err error) { w.a, err = newArchive(ctx, o); return err }
+		begin := func() (err error) {
+			if w.a, err = newArchive(ctx, o); err == nil {
+				w.a.known = b.known
+			}
+			return err
+		}
 		if err := begin(); err != nil {
 			yield(err)
 			return

@@ -48,7 +48,8 @@ type Name struct {
 	HMACSHA256 string            `json:"hmac_sha256,omitempty"`
 	Read       *int64            `json:"read,omitempty"` // bytes that came; less than size: zeros fill the rest
 	Sparse     bool              `json:"sparse,omitempty"`
-	Content    string            `json:"content"` // stored, hard-link, none (has none), left-out, unread
+	Content    string            `json:"content"`            // stored, hard-link, none (has none), in-image, left-out, unread
+	InImage    bool              `json:"in_image,omitempty"` // it is as the image has it: the tar has it not
 	Reason     string            `json:"reason,omitempty"`
 	Changed    bool              `json:"changed,omitempty"` // while it was read
 	Mount      string            `json:"mount,omitempty"`   // type of the file system that is mounted here
@@ -59,6 +60,7 @@ const (
 	stored    = "stored"
 	hardLink  = "hard-link"
 	noContent = "none"
+	inImage   = "in-image"
 	leftOut   = "left-out"
 	unread    = "unread"
 )

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"irkit.dev/irkit/agent"
+	"irkit.dev/irkit/agent/known"
 	"irkit.dev/irkit/evidence"
 )
 
@@ -67,6 +68,7 @@ type Reader struct {
 	beside
 	mu     sync.Mutex
 	tables *Tables
+	known  *known.Set // from Know, until a request takes it
 }
 
 // New makes a reader; nothing is read yet.
@@ -178,6 +180,9 @@ func (r *Reader) Collect(ctx context.Context, q agent.Request, emit func(agent.H
 		return fmt.Errorf("collect %s: %w", q.Kind, err)
 	}
 	b.opening = r.Opening()
+	if b.known, err = r.takeKnown(q); err != nil {
+		return fmt.Errorf("collect %s: %w", q.Kind, err)
+	}
 	if err := collect(b, ctx, q, emit); err != nil {
 		return fmt.Errorf("collect %s: %w", q.Kind, err)
 	}

@@ -133,3 +133,13 @@ func guard(f func() error) (err error) {
 	}()
 	return f()
 }
+
+// readError is an error of the source, not of the way.
+type readError struct{ error }
+
+func wrap(err error, what string) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}

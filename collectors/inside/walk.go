@@ -145,6 +145,10 @@ func (w *walk) file(n *Name, p string, handle int, m meta, attrs map[string][]by
 		}
 		link, b64 := text(target)
 		n.Link, n.LinkB64 = &link, b64
+		same := knownFile(p, m, attrs)
+		if same.Link = target; w.a.knows(n, same) {
+			return nil
+		}
 		h := head(p, m, attrs)
 		h.Linkname = target
 		return w.a.put(n, h)
@@ -153,6 +157,9 @@ func (w *walk) file(n *Name, p string, handle int, m meta, attrs map[string][]by
 	}
 	if in.left != "" {
 		n.Reason = in.left
+	}
+	if w.a.knows(n, knownFile(p, m, attrs)) {
+		return nil
 	}
 	return w.a.put(n, head(p, m, attrs))
 }
