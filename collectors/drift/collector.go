@@ -136,12 +136,17 @@ func (c *Collector) tell(ctx context.Context, x *Index) error {
 // compare files the comparison while it is made.
 func (c *Collector) compare(ctx context.Context, image Subject, walk *Walk, notes []string, sink evidence.Sink) error {
 	r, w := io.Pipe()
-	defer r.Close()
+	done := make(chan struct{})
+	defer func() {
+		_ = r.Close()
+		<-done // index and walk are in use until then
+	}()
 	body := &listing{PipeReader: r}
 	for _, gap := range walk.Gaps {
 		notes = append(notes, "what is not there may only not have been seen: "+gap)
 	}
 	go func() {
+		defer close(done)
 		sum, err := List(ctx, image.Index, walk, w)
 		body.mu.Lock()
 		body.notes = append([]string{"held against " + image.Name, sum.String()}, notes...)
