@@ -25,6 +25,9 @@ const (
 	TrustDebugger     Trust = "debugger"          // our binary beside the target
 	TrustDebuggerSame Trust = "debugger-same-uid" // ours, but the target could have interfered
 	TrustTargetBinary Trust = "target-binary"
+	// TrustGiven came from outside the cluster, from where the responder said; notes of the
+	// entry say whether a digest in the cluster's own words binds it.
+	TrustGiven Trust = "given"
 )
 
 // Class says who may read an artifact's bytes.

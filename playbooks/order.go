@@ -9,6 +9,7 @@ import (
 
 	"irkit.dev/irkit/agent/debugger"
 	"irkit.dev/irkit/cluster"
+	"irkit.dev/irkit/collectors/images"
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/evidence/seal"
 	"irkit.dev/irkit/quarantine"
@@ -47,6 +48,12 @@ type Order struct {
 	Packets time.Duration
 	// MaxBytes ends each artifact that comes through a hand; 0: no limit.
 	MaxBytes int64
+
+	// Filesystem is drift (only what differs from the image, where that can be read) or whole;
+	// empty: what the playbook says.
+	Filesystem string
+	// Images is where container images may be looked for.
+	Images images.Sources
 
 	// OpenStore reaches the place for the sealed bundle; nil: only the case folder. It is
 	// called after the seal: a store out of reach costs no evidence.

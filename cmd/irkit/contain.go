@@ -71,7 +71,7 @@ func sessionFlags() []cli.Flag {
 			"(only executable memory without a file); it holds secrets"},
 		&cli.DurationFlag{Name: "packets", Usage: "also record the pod's packets for `TIME`, up to 64 MiB or --max-bytes; with a cut, only what still comes to the pod"},
 		&cli.StringFlag{Name: "max-bytes", Usage: "`SIZE` at which an artifact from the hand ends, truncated: 512Mi, 2G"},
-	), actFlags(), handFlags(), clusterFlags(), caseFlags(), keyFlag(), custodyFlags(), storeFlags())
+	), filesystemFlags(), actFlags(), handFlags(), clusterFlags(), caseFlags(), keyFlag(), custodyFlags(), storeFlags())
 }
 
 // isolateFlags are those of every command that isolates.

@@ -106,6 +106,9 @@ func (d *door) checkSessionFlags(c *cli.Context, o *playbooks.Order) (err error)
 	if err := budgets(c, o); err != nil {
 		return err
 	}
+	if err := filesystemOf(c, o); err != nil {
+		return err
+	}
 	return handOf(c, o)
 }
 

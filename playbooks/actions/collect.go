@@ -34,12 +34,16 @@ type collect struct {
 	artifacts []string
 	memory    string        // of kind memory: whose
 	window    time.Duration // of kind packets: how long
+	files     string        // of kind filesystem: drift or whole
 }
 
 func newCollect(with *yaml.Node) (playbooks.Blueprint, []playbooks.Fault) {
 	f := playbooks.FieldsOf(with, "collect")
 	all := append(beside.Kinds(), kindObjects, kindLogs)
-	c := collect{artifacts: f.Words("artifacts", slices.Concat(all, beside.OptIn())...), memory: f.String("memory"), window: f.Duration("packets")}
+	c := collect{
+		artifacts: f.Words("artifacts", slices.Concat(all, beside.OptIn())...), memory: f.String("memory"), window: f.Duration("packets"),
+		files: f.Enum("filesystem", drifting, entire),
+	}
 	if c.artifacts == nil {
 		c.artifacts = all
 	}
@@ -77,11 +81,13 @@ func (c collect) Build(s *playbooks.Site) playbooks.Action { return &collecting{
 
 type collecting struct {
 	collect
-	site *playbooks.Site
+	site   *playbooks.Site
+	images *library
 }
 
 func (c *collecting) Run(ctx context.Context, t evidence.Target, sink evidence.Sink) (playbooks.Outcome, error) {
 	var all tally
+	c.images = &library{sources: c.site.Order.Images}
 	plan, errs := c.plan(ctx)
 	for _, one := range plan {
 		name := one.Traits().Name
@@ -101,6 +107,7 @@ func (c *collecting) Run(ctx context.Context, t evidence.Target, sink evidence.S
 		errs = append(errs, c.site.Journal.Captured(ctx, name, counted.entries, counted.missing, err))
 		all.add(counted.tally)
 	}
+	errs = append(errs, c.images.close())
 	return playbooks.Outcome{
 		Summary: fmt.Sprintf("%d entries, %d bytes%s", all.entries, all.bytes, all.lacking()),
 		Missing: all.missing,
@@ -177,12 +184,12 @@ func (c *collecting) beside(ctx context.Context, container string) ([]collectors
 				continue
 			}
 		}
-		one, err := beside.New(beside.Options{Hand: hand, Container: name, Ordinal: at, Image: info.Image, Trust: info.Trust(), Request: r})
+		some, err := c.through(beside.Options{Hand: hand, Container: name, Ordinal: at, Image: info.Image, Trust: info.Trust(), Request: r})
 		if err != nil {
 			out = append(out, absent{kind: k, container: name, ordinal: at, why: err})
 			continue
 		}
-		out = append(out, one)
+		out = append(out, some...)
 	}
 	return out, nil
 }
