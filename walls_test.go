@@ -95,7 +95,7 @@ func TestArrowsPointDown(t *testing.T) {
 
 // TestLinkedWorlds holds which rooms may link the big libraries, by any way.
 func TestLinkedWorlds(t *testing.T) {
-	beside := []string{"cmd/irkit-agent", "agent/frame", "agent/worker", "agent/sockets", "collectors/inside", "quarantine/netns"}
+	beside := []string{"cmd/irkit-agent", "agent/frame", "agent/known", "agent/worker", "agent/sockets", "collectors/inside", "quarantine/netns"}
 	cluster := []string{"k8s.io", "sigs.k8s.io", module + "/cluster"}
 	writers := []string{module + "/evidence/bag", module + "/evidence/seal", module + "/evidence/custody"}
 	for _, wall := range []struct {

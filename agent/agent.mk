@@ -3,7 +3,7 @@
 
 AGENT_DIR     := agent/embedded/agents
 AGENT_VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
-AGENT_SOURCES := $(shell find agent/frame agent/worker agent/sockets agent/hand.go cmd/irkit-agent collectors quarantine/netns evidence -name '*.go' ! -name '*_test.go' 2>/dev/null) go.mod go.sum
+AGENT_SOURCES := $(shell find agent/frame agent/known agent/worker agent/sockets agent/hand.go cmd/irkit-agent collectors quarantine/netns evidence -name '*.go' ! -name '*_test.go' 2>/dev/null) go.mod go.sum
 AGENT_LDFLAGS := -s -w -buildid= -X main.version=$(AGENT_VERSION)
 
 .PHONY: agent

@@ -213,13 +213,12 @@ func (w *watching) Add(ctx context.Context, a evidence.Artifact, r io.Reader) (e
 	}
 	w.seen = true
 	lines, to := io.Pipe()
-	done := make(chan error, 1)
+	done := make(chan struct{})
 	go func() {
-		err := w.walk.Read(ctx, lines)
-		if err != nil { // the index itself is filed all the same
+		defer close(done)
+		if w.walk.Read(ctx, lines) != nil { // it is a gap of the walk; the index itself is filed all the same
 			_, _ = io.Copy(io.Discard, lines)
 		}
-		done <- err
 	}()
 	e, err := w.Sink.Add(ctx, a, &teed{r: r, to: to})
 	to.CloseWithError(io.ErrUnexpectedEOF) // at the end it is closed already

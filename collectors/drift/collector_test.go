@@ -170,7 +170,7 @@ func rows(t *testing.T, b []byte) (all []string) {
 		if err := json.Unmarshal(l, &r); err != nil {
 			t.Fatal(err)
 		}
-		p := ""
+		var p string
 		if r.Now != nil {
 			p = r.Now.Path
 		} else {

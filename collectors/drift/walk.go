@@ -58,11 +58,11 @@ func (w *Walk) Read(ctx context.Context, r io.Reader) error {
 	bad := 0
 	over, err := payload.Lines(r, func(line []byte) error {
 		var n Now
-		if json.Unmarshal(line, &n) != nil || !strings.HasPrefix(n.path(), "/") {
-			bad++
-			return nil
+		if err := json.Unmarshal(line, &n); err == nil && strings.HasPrefix(n.path(), "/") {
+			return w.add(ctx, n)
 		}
-		return w.add(ctx, n)
+		bad++
+		return nil
 	})
 	if bad += over; bad > 0 {
 		w.Gaps = append(w.Gaps, fmt.Sprintf("%d lines of the index cannot be read", bad))
