@@ -340,7 +340,7 @@ func TestSortedOnDisk(t *testing.T) {
 // TestMemory reads a layer of many names with long paths: what is in memory does not grow
 // with them.
 func TestMemory(t *testing.T) {
-	const n = 120_000
+	const n = 60_000
 	r, w := io.Pipe()
 	go func() {
 		tw := tar.NewWriter(w)
