@@ -23,6 +23,7 @@ const (
 	ActIsolated      Action = "isolated" // a containment change
 	ActRevoked       Action = "revoked"  // credentials of the target's service account
 	ActHand          Action = "hand"     // our process beside the target, and probe pods
+	ActSnapshot      Action = "snapshot" // of a volume: evidence, which release leaves
 	ActCaptured      Action = "captured"
 	ActCaptureFailed Action = "capture_failed"
 	ActMeasured      Action = "measured" // a verdict

@@ -37,4 +37,5 @@ type Needs struct {
 	Rules     []evidence.Rule // beyond those of layers and hands
 	Artifacts []string        // kinds, for the completeness table
 	Revoke    []string        // layers of quarantine/revoke
+	Snapshots *Snapshots      // of the target's volumes; nil: none
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 
+	"irkit.dev/irkit/collectors/csi"
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/quarantine"
 	"irkit.dev/irkit/quarantine/revoke"
@@ -183,6 +184,8 @@ func (j *Journal) actionOf(c evidence.Change) evidence.Action {
 		return evidence.ActHand
 	case revoke.Is(c.Layer):
 		return evidence.ActRevoked
+	case c.Layer == csi.Layer:
+		return evidence.ActSnapshot
 	}
 	return j.action
 }

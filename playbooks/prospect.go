@@ -1,6 +1,7 @@
 package playbooks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"irkit.dev/irkit/agent/debugger"
 	"irkit.dev/irkit/agent/nodepod"
 	"irkit.dev/irkit/cluster"
+	"irkit.dev/irkit/collectors/csi"
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/quarantine"
 	"irkit.dev/irkit/quarantine/cordon"
@@ -32,7 +34,8 @@ type Prospect struct {
 	Targets  quarantine.Targets `json:"probes"`
 	Rules    []evidence.Rule    `json:"-"`
 	Steps    []string           `json:"steps"`
-	Hints    []revoke.Hint      `json:"cloud,omitempty"` // what is to be done in a cloud, by a person
+	Volumes  []csi.Volume       `json:"volumes,omitempty"` // how the content of each can be had
+	Hints    []revoke.Hint      `json:"cloud,omitempty"`   // what is to be done in a cloud, by a person
 	Want     quarantine.Want    `json:"-"`
 	Needs    Needs              `json:"-"`
 }
@@ -67,17 +70,21 @@ func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
 		p.Steps = append(p.Steps, o.Plan.Steps[i].ID)
 	}
 	p.Want = quarantine.Want{Layers: without(p.Needs.Layers, o.Skip), Case: o.Case, KeepOwner: o.KeepOwner, Hold: o.Hold, Allow: o.Allow, AllowDNS: o.AllowDNS, Force: o.Force, Sign: e.sign}
+	if o.Pod != nil && !hasClaims(o.Pod) {
+		p.Needs.Snapshots = nil
+	}
 	layers := e.layers(nil, p.Want, nil)
 	p.Rules = Rules(p.Needs, layers)
 	// Side by side: every round trip is time in which the target goes on.
 	var surveyed sync.WaitGroup
-	var surveyErr error
+	var surveyErr, volumesErr error
 	nodeSpace := false
 	surveyed.Go(func() { p.Scene, surveyErr = quarantine.Survey(ctx, e.Conn, o.Target) })
 	if p.Needs.Hand {
 		p.Rules = append(p.Rules, nodepod.Rules()...) // never of AllRules: a group of their own
 		surveyed.Go(func() { nodeSpace = e.nodeSpace(ctx) })
 	}
+	surveyed.Go(func() { p.Volumes, volumesErr = e.surveyVolumes(ctx, o, p.Needs.Snapshots) })
 	surveyed.Go(func() { p.Admin, _ = e.Conn.Admin(ctx) }) // only for a warning
 	missing, err := e.Conn.Check(ctx, o.Target, p.Rules)
 	surveyed.Wait()
@@ -88,8 +95,8 @@ func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
 	if len(p.Blocked()) > 0 {
 		return p, nil
 	}
-	if surveyErr != nil {
-		return p, surveyErr
+	if err := cmp.Or(surveyErr, volumesErr); err != nil {
+		return p, err
 	}
 	if p.Needs.Hand {
 		p.Scene.NodePods = nodePods(nodeSpace, missing)
@@ -119,6 +126,11 @@ func (e *Engine) Look(ctx context.Context, o Order) (Prospect, error) {
 		}
 		p.Changes = append(p.Changes, changes...)
 	}
+	shots, err := snapshotChanges(o, p.Volumes)
+	if err != nil {
+		return p, err
+	}
+	p.Changes = append(p.Changes, shots...)
 	err = e.lookRevoke(ctx, o, &p)
 	return p, err
 }
@@ -152,6 +164,9 @@ func Rules(n Needs, layers map[string]quarantine.Layer) []evidence.Rule {
 	if n.Probe {
 		rules = append(rules, debugger.ProbeRules()...)
 	}
+	if n.Snapshots != nil {
+		rules = append(rules, csi.Rules()...)
+	}
 	return rules
 }
 
@@ -178,6 +193,9 @@ func join(a, b Needs) Needs {
 	a.Rules = append(a.Rules, b.Rules...)
 	a.Artifacts = append(a.Artifacts, b.Artifacts...)
 	a.Revoke = append(a.Revoke, b.Revoke...)
+	if a.Snapshots == nil || a.Snapshots.Class == "" && b.Snapshots != nil {
+		a.Snapshots = cmp.Or(b.Snapshots, a.Snapshots)
+	}
 	return a
 }
 

@@ -17,9 +17,6 @@ type UnknownPurposeError struct {
 
 // Error implements error.
 func (e *UnknownPurposeError) Error() string {
-	if e.Purpose == "snapshot" {
-		return "rights for snapshot: this version of irkit takes no volume snapshots, and needs no rights for them"
-	}
 	return fmt.Sprintf("rights for %q: want one of %s", e.Purpose, strings.Join(e.Known, ", "))
 }
 

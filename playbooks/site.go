@@ -88,3 +88,11 @@ func (s *Site) Alterations() []evidence.Alteration {
 // Captured reports whether an earlier run of this bundle took everything that this
 // collector gives, whole.
 func (s *Site) Captured(collector string) bool { return s.have[collector] }
+
+// Took keeps a later step of this run from asking a collector again.
+func (s *Site) Took(collector string) {
+	if s.have == nil {
+		s.have = map[string]bool{}
+	}
+	s.have[collector] = true
+}

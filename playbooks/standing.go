@@ -36,7 +36,7 @@ func begun(records []evidence.Record) []quarantine.Done {
 	var order []string
 	open := map[string]*opened{}
 	for _, r := range records {
-		if r.Change == nil || r.Action == evidence.ActHand {
+		if r.Change == nil || r.Action == evidence.ActHand || r.Action == evidence.ActSnapshot {
 			continue
 		}
 		id := r.Change.ID

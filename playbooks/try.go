@@ -10,6 +10,7 @@ import (
 	"irkit.dev/irkit/agent/debugger"
 	"irkit.dev/irkit/agent/nodepod"
 	"irkit.dev/irkit/cluster"
+	"irkit.dev/irkit/collectors/csi"
 	"irkit.dev/irkit/evidence"
 	"irkit.dev/irkit/quarantine"
 )
@@ -65,6 +66,11 @@ func (e *Engine) Try(ctx context.Context, o Order, p Prospect) []Answer {
 		case "probe":
 			t.of(ctx, c.ID, func(ctx context.Context) (string, error) {
 				return "", debugger.TryProbePod(ctx, debugger.ProbeOptions{Host: e.host(o, Key{}, nobody{})})
+			})
+		case csi.Layer:
+			t.of(ctx, c.ID, func(ctx context.Context) (string, error) {
+				_, err := e.storage().Create(ctx, c, true)
+				return "", err
 			})
 		default:
 			if dry, ok := layers[c.Layer].(quarantine.DryRunner); ok {

@@ -19,7 +19,8 @@ var actions = map[evidence.Action]string{
 	evidence.ActHand: "Process beside the target", evidence.ActCaptured: "Captured", evidence.ActCaptureFailed: "Capture failed",
 	evidence.ActMeasured: "Measured", evidence.ActStep: "Step", evidence.ActSealed: "Sealed", evidence.ActUploaded: "Uploaded",
 	evidence.ActLockVerified: "Lock verified", evidence.ActHashVerified: "Digests verified", evidence.ActReleased: "Release",
-	evidence.ActAdopted: "Taken over", evidence.ActRevoked: "Credentials",
+	evidence.ActSnapshot: "Volume snapshot",
+	evidence.ActAdopted:  "Taken over", evidence.ActRevoked: "Credentials",
 	evidence.ActRequested: "Requested", evidence.ActDisturbed: "Disturbed by others", evidence.ActReasserted: "Cut put back", evidence.ActRecovered: "Recovered",
 }
 

@@ -24,6 +24,7 @@ func Standard() []playbooks.Kind {
 		{Name: "isolate", New: newIsolate},
 		{Name: "collect", New: newCollect},
 		{Name: "measure", New: newMeasure},
+		{Name: "snapshot", New: newSnapshot},
 		{Name: "revoke", New: newRevoke},
 	}
 }
