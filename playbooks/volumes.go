@@ -3,6 +3,7 @@ package playbooks
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -14,6 +15,11 @@ import (
 // empty: the driver's own.
 type Snapshots struct {
 	Class string
+}
+
+// NeedsHand reports that a plan starts processes of ours, beside the target or outside.
+func (p *Plan) NeedsHand() bool {
+	return slices.ContainsFunc(p.Blueprints, func(b Blueprint) bool { n := b.Needs(); return n.Hand || n.Probe })
 }
 
 // hasClaims reports volumes that a snapshot could be had of. Where there are none, nobody

@@ -130,13 +130,13 @@ func budgets(c *cli.Context, o *playbooks.Order) error {
 	return nil
 }
 
-// handOf reads the flags that say how a hand is started.
+// handOf reads the flags that say how a hand is started, and wants one where the plan does.
 func handOf(c *cli.Context, o *playbooks.Order) error {
 	o.Image, o.DebugImage = c.String("image"), c.String("debug-image")
 	if o.Image != "" && o.DebugImage != "" {
 		return usagef("", errors.New("--image and --debug-image: give one"))
 	}
-	if o.Image == "" && o.DebugImage == "" {
+	if o.Image == "" && o.DebugImage == "" && (o.Plan == nil || o.Plan.NeedsHand()) {
 		return usagef("irkit agent push REF makes one; or --debug-image busybox",
 			errors.New("no image for the hand beside the target: give --image or --debug-image"))
 	}

@@ -204,11 +204,15 @@ func (s snapping) look(ctx context.Context, one *shot) error {
 
 // file writes what came of a snapshot.
 func (s snapping) file(ctx context.Context, sink evidence.Sink, one shot) error {
-	if one.taken.Snapshot == "" { // it was never seen
-		return s.absent(ctx, sink, one, "the snapshot was asked for, and cannot be read: "+fmt.Sprint(one.err))
+	why := ""
+	switch {
+	case one.taken.Snapshot == "": // it was never seen
+		why = "the snapshot was asked for, and cannot be read: " + fmt.Sprint(one.err)
+	case one.taken.Taken.IsZero() && len(one.taken.Errors) > 0:
+		why = "the storage takes no snapshot: " + one.taken.Errors[len(one.taken.Errors)-1]
 	}
-	if one.taken.Taken.IsZero() && len(one.taken.Errors) > 0 {
-		return s.absent(ctx, sink, one, "the storage takes no snapshot: "+one.taken.Errors[len(one.taken.Errors)-1])
+	if why != "" {
+		return errors.Join(fmt.Errorf("claim %s: %s", one.volume.Claim, why), s.absent(ctx, sink, one, why))
 	}
 	b, err := json.MarshalIndent(one.taken, "", "  ")
 	if err != nil {
