@@ -180,13 +180,12 @@ func (s snapping) done(one shot) bool {
 // An error is one that waiting does not mend.
 func (s snapping) look(ctx context.Context, one *shot) error {
 	before := one.taken.Errors
-	taken, err := s.storage.Read(ctx, one.object, one.volume)
-	if one.err = err; err != nil {
-		return nil // told when the time is over
+	var taken csi.Taken
+	if taken, one.err = s.storage.Read(ctx, one.object, one.volume); one.err == nil {
+		taken.Merge(before)
+		one.taken = taken
 	}
-	taken.Merge(before)
-	one.taken = taken
-	if !taken.Bound || taken.Held() {
+	if !taken.Bound || taken.Held() { // what could not be read is told when the time is over
 		return nil
 	}
 	keep, err := taken.Keep()
