@@ -114,10 +114,10 @@ func (f Foreign) ciliumLaw(s ciliumSpec) (law, error) {
 		if d == networkingv1.PolicyTypeEgress {
 			allows, denies = s.Egress, s.EgressDeny
 		}
-		l.isolates[d] = len(allows)+len(denies) > 0 // a list that is there and empty isolates nobody
-		if set := s.EnableDefaultDeny[word(d)]; set != nil {
-			l.isolates[d] = *set
-		}
+		// It is rules that isolate: a list that is there and empty does not, whatever
+		// enableDefaultDeny says (seen with v1.19.5).
+		set := s.EnableDefaultDeny[word(d)]
+		l.isolates[d] = len(allows)+len(denies) > 0 && (set == nil || *set)
 		for n, r := range allows {
 			if err := f.ciliumClause(&l, d, allow, fmt.Sprintf("%s[%d]", word(d), n), r); err != nil {
 				return l, err

@@ -68,6 +68,7 @@ func TestDecide(t *testing.T) {
 		"cilium: enableDefaultDeny false isolates not":     {false, cnp(self + "enableDefaultDeny: {egress: false}\negress: [{toEndpoints: [{matchLabels: {app: dc}}]}]"), out, "db", "TCP", 5432, reach.Yes},
 		"cilium: a deny beats an allow":                    {false, cnp(self + "egress: [{toEntities: [all]}]\negressDeny: [{toEndpoints: [{matchLabels: {app: db}}]}]"), out, "db", "TCP", 5432, reach.No},
 		"cilium: an empty list isolates nobody":            {false, cnp(self + "ingress: []\ningressDeny: []"), in, "db", "TCP", 8080, reach.Yes},
+		"cilium: nor does enableDefaultDeny without rules": {false, cnp(self + "enableDefaultDeny: {ingress: true}\ningress: []"), in, "db", "TCP", 8080, reach.Yes},
 		"cilium: an empty rule only isolates":              {false, cnp(self + "ingress: [{}]"), in, "db", "TCP", 8080, reach.No},
 		"cilium: an empty list names nobody":               {false, cnp(self + "ingress: [{fromEndpoints: []}]"), in, "db", "TCP", 8080, reach.No},
 		"cilium: ports without peers are for everybody":    {true, cnp(self + "ingress: [{toPorts: [{ports: [{port: \"8080\", protocol: TCP}]}]}]"), in, "db", "TCP", 8080, reach.Yes},
