@@ -151,7 +151,7 @@ func (j *Journal) Rest(ctx context.Context, sent []string) error {
 // Measured writes a verdict. It is the session's word on what was seen, and so is written
 // after an interrupt, too. faults say what could not be measured.
 func (j *Journal) Measured(ctx context.Context, v evidence.Verdict, faults ...error) error {
-	r := evidence.Record{Action: evidence.ActMeasured, Result: string(v.State), Note: strings.Join(v.Why, "; ")}
+	r := evidence.Record{Action: evidence.ActMeasured, Result: string(v.State), Note: strings.Join(v.Why, "; "), Data: measuredData(v)}
 	for _, err := range faults {
 		if err != nil {
 			r.Errors = append(r.Errors, err.Error())

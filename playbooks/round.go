@@ -84,7 +84,7 @@ func (w *Watch) Glance(ctx context.Context, inside agent.Hand) error {
 func (w *Watch) answered(probes []evidence.Probe) []evidence.Probe {
 	seen := w.m.Baseline
 	if !slices.ContainsFunc(seen, func(r evidence.ProbeResult) bool { return r.Answered }) {
-		seen = w.m.Reachable
+		seen = append(slices.Clone(w.m.Reachable), w.m.Known...)
 	}
 	var out []evidence.Probe
 	for _, p := range probes {
@@ -120,6 +120,7 @@ func (w *Watch) fromOutside(ctx context.Context, inside, outside agent.Hand, fro
 	for i := range reach.Probes {
 		reach.Probes[i].Compared = true
 	}
+	w.m.Known = quarantine.KnownOf(append(slices.Clone(w.m.Known), w.m.Reachable...))
 	w.m.Reachable = reach.Probes
 	w.m.OutsideAfter = append(w.m.OutsideAfter, after...)
 	cut := w.m.Cut != nil

@@ -163,6 +163,12 @@ func (s *session) opened(ctx context.Context, j *Journal) error {
 		Action: evidence.ActOpened, Target: &s.order.Target, Actor: &s.Actor, Tool: &s.Tool, Authority: &s.order.Authority, Note: note,
 		Data: s.order.openedData(),
 	}
+	if s.Conn.Op != "" {
+		if r.Data == nil {
+			r.Data = map[string]any{}
+		}
+		r.Data["op"] = s.Conn.Op
+	}
 	if err := j.Note(ctx, r); err != nil {
 		return err
 	}

@@ -98,8 +98,9 @@ func (c Cases) Recall(caseID string) (Standing, error) {
 }
 
 // Measure completes a standing from the cluster: is the pod still the one, do our
-// marks stand, does the hand answer, and what passes now. It writes nothing: a hand
-// that is gone is not replaced. Without a probe pod inbound is not measured.
+// marks stand, does the hand answer, and what passes now. It writes nothing to the cluster: a
+// hand that is gone is not replaced. Without a probe pod inbound is not measured. The streams
+// to the hand are a custody record of a case that is sealed, and that nobody else holds.
 func (e *Engine) Measure(ctx context.Context, s *Standing) error { return e.measure(ctx, s, false) }
 
 // MeasureWithProbe is Measure with a probe pod, whose start and end are custody records
@@ -135,6 +136,7 @@ func (e *Engine) measure(ctx context.Context, s *Standing, probe bool) error {
 	if err != nil && len(h.Records) == 0 {
 		return err
 	}
+	defer e.noted(ctx, s.Case)
 	watch := NewWatch(scene, s.Case, e.Now())
 	watch.Recall(h.Records)
 	guard := &Guard{Conn: e.Conn, Target: s.Target, Notes: nobody{}, Now: e.Now, Progress: func(string, ...any) {}, Restarts: h.restarts()}
@@ -192,9 +194,17 @@ func (e *Engine) outside(ctx context.Context, h History, pod *corev1.Pod, asked 
 		if err := hands.Close(ctx, true); err != nil {
 			e.Progress("take the probe pod away: %v", err)
 		}
-		if err := (later{e, h.Case}).rest(ctx); err != nil {
-			e.Progress("%v", err)
-		}
+	}
+}
+
+// noted records the streams that a look opened. It looks at cases in which another irkit
+// may be at work, or was killed: that they cannot be recorded then is told, and the look
+// counts all the same.
+func (e *Engine) noted(ctx context.Context, caseID string) {
+	ctx, done := detached(ctx, 10*time.Second)
+	defer done()
+	if err := (later{e, caseID}).rest(ctx); err != nil {
+		e.Progress("the streams of this look stand in the API server's audit log alone: %v", err)
 	}
 }
 

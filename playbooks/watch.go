@@ -1,7 +1,6 @@
 package playbooks
 
 import (
-	"encoding/json"
 	"slices"
 	"sync"
 	"time"
@@ -193,35 +192,4 @@ func quiet(all []evidence.ProbeResult) (silent, tells bool) {
 		}
 	}
 	return true, len(tries) > 0
-}
-
-// Recall takes over what an earlier session wrote down: the opening move, the layers that
-// were applied and not released, and when the session that began with them started.
-func (w *Watch) Recall(records []evidence.Record) {
-	stands := StandingChanges(records)
-	var opened, began time.Time
-	for _, r := range records {
-		if r.Action == evidence.ActOpened {
-			opened = r.Time
-		}
-		if r.Change == nil || r.Phase != evidence.Did || r.Action != evidence.ActIsolated {
-			continue
-		}
-		if _, there := stands[r.Change.ID]; !there {
-			continue
-		}
-		if began.IsZero() {
-			began = opened
-		}
-		w.Applied(quarantine.Applied{Layer: r.Change.Layer, At: r.Time})
-		var result quarantine.Result
-		if err := json.Unmarshal(answerOf(r), &result); err == nil && result.Opened != nil {
-			w.Opened(*result.Opened)
-		}
-	}
-	if !began.IsZero() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.m.Started = began
-	}
 }

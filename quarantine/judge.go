@@ -21,7 +21,7 @@ func Judge(m Measurements) evidence.Verdict {
 	}}
 	j.v.Moving = append(j.v.Moving, m.Moving...)
 	j.v.Restarts = append(j.v.Restarts, m.Restarts...)
-	for _, list := range [][]evidence.ProbeResult{m.Baseline, m.After, m.PinholeOut, m.OutsideBefore, m.OutsideAfter, m.PinholeIn, m.Reachable} {
+	for _, list := range [][]evidence.ProbeResult{m.Baseline, m.After, m.PinholeOut, m.OutsideBefore, m.OutsideAfter, m.PinholeIn, m.Reachable, m.Known} {
 		j.v.Probes = append(j.v.Probes, list...)
 	}
 	slices.SortStableFunc(j.v.Probes, func(a, b evidence.ProbeResult) int { return a.At.Compare(b.At) })

@@ -66,7 +66,7 @@ func passes(before, now evidence.ProbeResult) bool {
 func refused(r evidence.ProbeResult) bool { return strings.Contains(r.Error, "refused") }
 
 // before are the probes of one direction that count: what worked before anything held, or
-// through a pinhole since. When a layer held already by then, also: outwards, what the probe
+// through a pinhole since, in an earlier run of the case too. When a layer held already by then, also: outwards, what the probe
 // pod reaches now and the scene's policies let the target reach; inwards, a port on which
 // the target listened and to which those policies let the probe pod, as long as that
 // reaches others now.
@@ -75,6 +75,7 @@ func (j *judge) before(inbound bool) map[evidence.Probe]evidence.ProbeResult {
 	if inbound {
 		lists = [][]evidence.ProbeResult{j.m.OutsideBefore, j.m.PinholeIn}
 	}
+	lists = append(lists, throughPinholes(j.m.Known, inbound))
 	for _, list := range lists {
 		for _, r := range list {
 			if was, ok := out[r.Probe]; !was.Answered && (r.Answered || !ok && refused(r)) {
@@ -86,7 +87,7 @@ func (j *judge) before(inbound bool) map[evidence.Probe]evidence.ProbeResult {
 		j.listened(out)
 		return out
 	}
-	for _, r := range j.m.Reachable {
+	for _, r := range append(slices.Clone(j.m.Reachable), compared(j.m.Known)...) {
 		p := r.Probe
 		p.Inbound = false
 		if _, ok := out[p]; ok || !r.Answered || !j.heldBefore(j.m.Baseline) || !j.couldReach(p) {

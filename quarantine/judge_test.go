@@ -35,6 +35,13 @@ func result(p evidence.Probe, ms int, ok bool) evidence.ProbeResult {
 	return r
 }
 
+// comparison is a try of the probe pod's that was answered.
+func comparison(p evidence.Probe, ms int) evidence.ProbeResult {
+	r := result(p, ms, true)
+	r.Compared = true
+	return r
+}
+
 func flow(local, remote, state string) evidence.Flow {
 	return evidence.Flow{Proto: "tcp", Local: netip.MustParseAddrPort(local), Remote: netip.MustParseAddrPort(remote), State: state}
 }
@@ -253,6 +260,50 @@ func TestJudge(t *testing.T) {
 			}
 			m.Reachable = []evidence.ProbeResult{result(api, 30000, true)}
 		}, U, U, C, nil, "silence proves nothing"},
+		"a layer held before the baseline: what an earlier run's probe pod reached counts": {func(m *quarantine.Measurements) {
+			without(m, "netpol")
+			m.PinholeOut = nil
+			for i := range m.Baseline {
+				m.Baseline[i].Answered, m.Baseline[i].At = false, at(200)
+			}
+			m.Known = []evidence.ProbeResult{comparison(api, 300)}
+		}, C, C, C, nil, "held by netns"},
+		"nothing held before the baseline: what an earlier run's probe pod reached does not count": {func(m *quarantine.Measurements) {
+			without(m, "netpol")
+			m.PinholeOut = nil
+			for i := range m.Baseline {
+				m.Baseline[i].Answered, m.Baseline[i].At = false, at(20)
+			}
+			m.Known = []evidence.ProbeResult{comparison(api, 300)}
+		}, U, U, C, nil, "silence proves nothing"},
+		"what an earlier run saw work that is not tried now proves nothing": {func(m *quarantine.Measurements) {
+			without(m, "netpol")
+			m.PinholeOut = nil
+			for i := range m.Baseline {
+				m.Baseline[i].Answered, m.Baseline[i].At = false, at(200)
+			}
+			m.Known = []evidence.ProbeResult{comparison(probe("sibling", "10.0.0.8:80"), 300)}
+		}, U, U, C, nil, "silence proves nothing"},
+		"what answered an earlier run through a pinhole counts, whenever it was": {func(m *quarantine.Measurements) {
+			without(m, "netpol")
+			m.PinholeOut = nil
+			for i := range m.Baseline {
+				m.Baseline[i].Answered, m.Baseline[i].At = false, at(20)
+			}
+			r := result(api, 300, true)
+			r.Pinhole = true
+			m.Known = []evidence.ProbeResult{r}
+		}, C, C, C, nil, "held by netns"},
+		"inwards, an earlier run's probe pod tells nothing of what it reaches now": {func(m *quarantine.Measurements) {
+			without(m, "netpol")
+			m.OutsideBefore, m.PinholeIn = nil, nil
+			m.Known = []evidence.ProbeResult{comparison(dns, 300)}
+		}, P, C, P, nil, "inbound"},
+		"inwards, what this run's probe pod reaches does": {func(m *quarantine.Measurements) {
+			without(m, "netpol")
+			m.OutsideBefore, m.PinholeIn = nil, nil
+			m.Reachable = []evidence.ProbeResult{comparison(dns, 300)}
+		}, C, C, C, nil, "held by netns"},
 		"something else uses a hole": {func(m *quarantine.Measurements) {
 			without(m, "netpol")
 			m.Cut.Holes[0].BytesOut = 50 << 20

@@ -19,7 +19,11 @@ type Measurements struct {
 	// Reachable is what the probe pod reached at the end: it tells for a probe that did not
 	// answer in Baseline because a layer held already.
 	Reachable []evidence.ProbeResult
-	After     []evidence.ProbeResult // from inside, with every layer on
+	// Known is what earlier measurements of the case saw work: compared ones, which the probe
+	// pod made, and those through a pinhole. It tells what works where nothing holds, and
+	// never of now.
+	Known []evidence.ProbeResult
+	After []evidence.ProbeResult // from inside, with every layer on
 	// PinholeOut and PinholeIn were tried through a hole in the cut: what stops them is the
 	// policy alone. Every try of the series.
 	PinholeOut []evidence.ProbeResult

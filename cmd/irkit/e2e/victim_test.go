@@ -3,12 +3,8 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -96,19 +92,4 @@ func ready(p *corev1.Pod) bool {
 		}
 	}
 	return false
-}
-
-// heard is when the command server outside of the cluster heard of an address last.
-func heard(t *testing.T, ip string) (last time.Time) {
-	t.Helper()
-	for _, l := range bytes.Split(mustRead(t, filepath.Join(labDir, "log", "c2.log")), []byte("\n")) {
-		var k tick
-		if json.Unmarshal(l, &k) != nil || !strings.HasPrefix(k.Peer, ip+":") {
-			continue
-		}
-		if at := time.UnixMilli(max(k.Ms, k.Time)); at.After(last) {
-			last = at
-		}
-	}
-	return last
 }
