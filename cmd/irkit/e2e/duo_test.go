@@ -42,7 +42,7 @@ func TestTwoContainers(t *testing.T) {
 func TestPlain(t *testing.T) {
 	reset(t)
 	p := newPerson(t)
-	r := p.contain("plain", "prod", "--canary", "10.200.0.1:9999").want(t, 0).result(t)
+	r := p.runQuick("plain", "prod", "--canary", "10.200.0.1:9999").want(t, 0).result(t)
 	checkBeside(t, r.Bundle, "c0", "plain")
 	if err := verifyStock(t, r.Bundle); err != nil {
 		t.Error(err)

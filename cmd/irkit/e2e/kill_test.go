@@ -128,7 +128,7 @@ func killedAt(t *testing.T, k int, release bool) (over bool) {
 		p := newPerson(t)
 		pod := getPod(t, c, "prod", "web-0")
 		was := before{pod, pod.Labels, pod.Status.ContainerStatuses[0].RestartCount}
-		bundle, _, whole := p.kill(k, "contain", "web-0", "-n", "prod", "--image", image, "--pull", "Never", "--yes", "-o", "json")
+		bundle, _, whole := p.kill(k, p.quick("web-0", "prod")...)
 		if whole {
 			over = true
 			p.release("web-0", "prod", "--to-service").want(t, 0)
@@ -137,7 +137,7 @@ func killedAt(t *testing.T, k int, release bool) (over bool) {
 		had := collected(t, bundle)
 		p.checkStatus(t, c, was, bundle)
 		if !release {
-			r := p.contain("web-0", "prod").want(t, 0).result(t)
+			r := p.runQuick("web-0", "prod").want(t, 0).result(t)
 			checkKept(t, r.Bundle, had)
 			if r.Bundle != bundle && !sealedBefore(bundle) {
 				t.Errorf("it went on in %s, the open one was %s", r.Bundle, bundle)

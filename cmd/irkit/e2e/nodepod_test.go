@@ -180,23 +180,26 @@ func checkFromNode(t *testing.T, r result, why string) {
 // Without the right to that, the plan says what is missing.
 func TestNodePodWhereAdmissionForbidsAHand(t *testing.T) {
 	c := cluster(t)
+	pods := map[string]*corev1.Pod{}
 	for _, level := range []string{"restricted", "baseline"} {
+		ns := newPerson(t).guarded(t, c, level)
+		pods[level] = intruded(t, c, ns, "guarded")
+	}
+	before := newPerson(t)
+	if err := c.RbacV1().RoleBindings("irkit-node").Delete(t.Context(), "irkit", metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	before.irkit("contain", pods["restricted"].Name, "-n", pods["restricted"].Namespace, "--image", image, "--dry-run=client").want(t, 0).flat().
+		says(t, "Pod Security level restricted", "the cut needs a node pod, which cannot be had", "irkit rbac --node --user RESPONDER | kubectl apply -f -")
+	before.apply(t, "rbac", "--node", "--user", "responder")
+	for level, pod := range pods {
 		t.Run(level, func(t *testing.T) {
-			p := newPerson(t)
-			ns := p.guarded(t, c, level)
-			pod := intruded(t, c, ns, "guarded")
-			if level == "restricted" {
-				if err := c.RbacV1().RoleBindings("irkit-node").Delete(t.Context(), "irkit", metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-					t.Fatal(err)
-				}
-				p.irkit("contain", pod.Name, "-n", ns, "--image", image, "--dry-run=client").want(t, 0).flat().
-					says(t, "Pod Security level restricted", "the cut needs a node pod, which cannot be had", "irkit rbac --node --user RESPONDER | kubectl apply -f -")
-			}
-			p.apply(t, "rbac", "--node", "--user", "responder")
+			t.Parallel() // most of it waits until the policy holds by itself
+			p, ns := newPerson(t), pod.Namespace
 			p.irkit("contain", pod.Name, "-n", ns, "--image", image, "--dry-run=server", "--pull", "Never").want(t, 0).flat().
 				says(t, "the cut will be made from a node pod in irkit-node", "run a privileged node pod on node lab-node")
 			caseID := "node-" + level
-			r := p.contain(pod.Name, ns, "--case", caseID).want(t, 0).result(t)
+			r := p.contain(pod.Name, ns, "--skip", "cordon", "--case", caseID).want(t, 0).result(t)
 			checkVerdict(t, r.Verdict)
 			if !cutStands(t, pod) {
 				t.Error("no cut stands in the pod's network namespace")
@@ -222,6 +225,7 @@ func TestNodePodWhereAdmissionForbidsAHand(t *testing.T) {
 // TestNodePodOfAStaticPod: the kubelet's own pod takes no hand, and is known on the node by
 // the digest of its manifest.
 func TestNodePodOfAStaticPod(t *testing.T) {
+	t.Parallel()
 	c := cluster(t)
 	p := newPerson(t)
 	p.apply(t, "rbac", "--node", "--user", "responder")
@@ -249,7 +253,7 @@ func TestNodePodOfAStaticPod(t *testing.T) {
 	pod := talking(t, c, ns, "static-lab-node")
 	onNode := pod.DeepCopy()
 	onNode.UID = types.UID(pod.Annotations[corev1.MirrorPodAnnotationKey]) // as its control group has it
-	r := p.contain(pod.Name, ns, "--case", "static").want(t, 0).result(t)
+	r := p.contain(pod.Name, ns, "--skip", "cordon", "--case", "static").want(t, 0).result(t)
 	checkVerdict(t, r.Verdict)
 	if !cutStands(t, onNode) {
 		t.Error("no cut stands in the pod's network namespace")
@@ -263,19 +267,19 @@ func TestNodePodOfAStaticPod(t *testing.T) {
 		t.Error("the cut still stands")
 	}
 	noNodePod(t, c, "static")
-	uncordon(t, c)
 }
 
 // TestNodePodOfAKilledSession: irkit ends with SIGKILL while its node pod runs; status says
 // that it may be left, and release takes it and the cut away.
 func TestNodePodOfAKilledSession(t *testing.T) {
+	t.Parallel()
 	c := cluster(t)
 	p := newPerson(t)
 	ns := p.guarded(t, c, "baseline")
 	p.apply(t, "rbac", "--node", "--user", "responder")
 	pod := intruded(t, c, ns, "killed")
 	const caseID = "node-killed"
-	run := p.command(t.Context(), "contain", pod.Name, "-n", ns, "--image", image, "--pull", "Never", "--yes", "--case", caseID)
+	run := p.command(t.Context(), "contain", pod.Name, "-n", ns, "--image", image, "--pull", "Never", "--yes", "--skip", "cordon", "--case", caseID)
 	if err := run.Start(); err != nil {
 		t.Fatal(err)
 	}

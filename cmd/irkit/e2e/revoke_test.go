@@ -25,6 +25,8 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 
 	"irkit.dev/irkit/evidence"
+	"irkit.dev/irkit/playbooks"
+	"irkit.dev/irkit/playbooks/actions"
 	"irkit.dev/irkit/quarantine"
 	"irkit.dev/irkit/quarantine/revoke"
 
@@ -268,8 +270,10 @@ func TestWhatTheAccountCanUndoIsABrake(t *testing.T) {
 		yes := true
 		p.Spec.ServiceAccountName, p.Spec.AutomountServiceAccountToken = account, &yes
 	})
+	revoker(t, c, account)
 	p := newPerson(t)
-	p.kube = admin // what the verdict says is the same for everybody
+	p.kube = admin // who may act as the revoker, and acts as nobody else
+	as := []string{"--as", "revoker"}
 	undoes := func(v *evidence.Verdict) bool {
 		t.Helper()
 		if v == nil {
@@ -283,23 +287,40 @@ func TestWhatTheAccountCanUndoIsABrake(t *testing.T) {
 		t.Fatalf("no policy among %+v", v.Layers)
 		return false
 	}
-	v := p.contain(pod.Name, ownNamespace, "--skip", "cordon").result(t)
+	v := p.contain(pod.Name, ownNamespace, append(as, "--skip", "cordon")...).result(t)
 	if !undoes(v.Verdict) {
 		t.Errorf("%+v", v.Verdict.Layers)
 	}
-	p.irkit("revoke", pod.Name, "-n", ownNamespace, "--bindings", "--yes").want(t, 0)
+	p.irkit(append([]string{"revoke", pod.Name, "-n", ownNamespace, "--bindings", "--yes"}, as...)...).want(t, 0)
 	var now []struct {
 		Verdict *evidence.Verdict `json:"verdict"`
 		Revoked []string          `json:"revoked"`
 	}
-	r := p.irkit("status", "--case", v.Case, "-o", "json")
+	r := p.irkit(append([]string{"status", "--case", v.Case, "-o", "json"}, as...)...)
 	if err := json.Unmarshal([]byte(r.stdout), &now); err != nil || len(now) != 1 || len(now[0].Revoked) != 2 {
 		t.Fatalf("%v, %+v", err, now)
 	}
 	if undoes(now[0].Verdict) {
 		t.Errorf("after the revocation: %+v", now[0].Verdict.Layers)
 	}
-	p.release(pod.Name, ownNamespace, "--delete-pod").want(t, 0).says(t, "stays revoked")
+	p.release(pod.Name, ownNamespace, append(as, "--delete-pod")...).want(t, 0).says(t, "stays revoked")
+}
+
+// revoker is a user who may contain in the tests' own namespace, and revoke what the account
+// has there: the rights that irkit prints for both, and that to bind the account's role.
+func revoker(t *testing.T, c kubernetes.Interface, account string) {
+	t.Helper()
+	who := []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "revoker"}}
+	rules, err := playbooks.RulesFor([]string{"contain", "revoke"}, actions.Standard(), actions.Sources())
+	if err != nil {
+		t.Fatal(err)
+	}
+	grant(t, c, cl.RBAC(rules, cl.Grant{Name: "irkit-revoker-e2e", Namespace: ownNamespace, Subjects: who})...)
+	name := account + "-rebind"
+	grant(t, c, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: ownNamespace}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"roles"}, ResourceNames: []string{account}, Verbs: []string{"bind"}}}},
+		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: ownNamespace}, Subjects: who,
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name}})
 }
 
 func subjects(t *testing.T, c kubernetes.Interface, binding string) []string {
