@@ -177,6 +177,11 @@ func (e *Engine) AllRules(p *Plan) []evidence.Rule {
 		n = join(n, b.Needs())
 	}
 	rules := Rules(n, e.layers(nil, quarantine.Want{}, nil))
+	for _, name := range n.Revoke { // of a plan at hand the scene says which of them
+		if l := revoke.Layers(nil)[name]; l != nil {
+			rules = append(rules, l.Traits().Rules...)
+		}
+	}
 	if len(n.Layers) == 0 {
 		return rules // nothing is to be released
 	}
