@@ -1,6 +1,7 @@
 package playbooks
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ func TestRecallKnowsWhatWorkedBefore(t *testing.T) {
 	n, log := handtest.New(), newLog(t, t.TempDir())
 	j := NewJournal(log, nil, cluster.WithAudit)
 	w, in := newWatch(n, true)
-	if err := w.Round(t.Context(), in, n.Outside(), n.Probe.String(), targets(n)); err != nil {
+	if err := w.Round(t.Context(), in, n.Outside(), []netip.Addr{n.Probe}, targets(n)); err != nil {
 		t.Fatal(err)
 	}
 	v := w.Judge(n.Now())
@@ -66,7 +67,7 @@ func TestAnotherRoundForgetsNothingThatWorked(t *testing.T) {
 	w, in := newWatch(n, true)
 	round := func() {
 		t.Helper()
-		if err := w.Round(t.Context(), in, n.Outside(), n.Probe.String(), targets(n)); err != nil {
+		if err := w.Round(t.Context(), in, n.Outside(), []netip.Addr{n.Probe}, targets(n)); err != nil {
 			t.Fatal(err)
 		}
 	}
