@@ -36,8 +36,8 @@ type corePlan struct {
 }
 
 const (
-	maxRuns     = 256    // stretches of one region, before they count as one
-	maxSegments = 60_000 // of one core: e_phnum has 16 bits
+	maxRuns     = 256     // stretches of one region, before they count as one
+	maxSegments = 60_000  // of one core: e_phnum has 16 bits
 	maxFiles    = 4 << 20 // bytes of their names
 	maxLooked   = 4 << 40 // bytes of address space; a quarter of it in one region
 )
