@@ -190,6 +190,20 @@ func TestMemoryIsTakenOnlyWhenAskedFor(t *testing.T) {
 	}
 }
 
+// What an order asks for beside its playbook comes with the first step alone.
+func TestWhatIsAskedForBesideComesOnce(t *testing.T) {
+	n, a := newNight(t), &asked{}
+	n.hands.tune = a.note
+	n.contain(t.Context(), t, func(o *playbooks.Order) {
+		o.Plan = collected(t, "{artifacts: [logs]}}, {id: then, collect: {artifacts: [processes]}}, {id: last, collect: {artifacts: [filesystem]}")
+		o.Memory, o.Packets = "all", time.Second
+	})
+	want := []string{"processes", "processes", "memory", "memory", "packets", "filesystem", "filesystem"}
+	if !slices.Equal(a.kinds, want) {
+		t.Errorf("asked in this order: %q", a.kinds)
+	}
+}
+
 // Packets are recorded once, of the pod, when a person or a playbook asks for them; of the
 // node's network never.
 func TestPacketsAreOfThePod(t *testing.T) {

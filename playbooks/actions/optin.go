@@ -20,7 +20,7 @@ func MemoryWord(s string) bool {
 // wanted are the step's artifacts, and what the order asks for beside its playbook: the
 // first step that asks hands for anything takes that too.
 func (c *collecting) wanted() []string {
-	if !c.Needs().Hand {
+	if !c.Needs().Hand || !c.first() {
 		return c.artifacts
 	}
 	all := slices.Clone(c.artifacts)
@@ -30,4 +30,14 @@ func (c *collecting) wanted() []string {
 		}
 	}
 	return all
+}
+
+// first tells the plan's first step that asks hands for artifacts.
+func (c *collecting) first() bool {
+	for _, b := range c.site.Order.Plan.Blueprints {
+		if one, ok := b.(collect); ok && one.Needs().Hand {
+			return slices.Equal(one.artifacts, c.artifacts)
+		}
+	}
+	return true
 }
