@@ -18,7 +18,8 @@ func (d *door) status() *cli.Command {
 		Description: `Reads the custody logs of the cases on this machine, and asks the cluster whether they
 are still true: do our marks stand, what did others do to them, what passes now, layer by layer.
 Writes nothing to the cluster, so that inbound is not measured; --probe starts a probe pod for
-that, as recorded steps of the case. That the hand was asked is a custody record. Without a cluster it tells what the logs say. Exit status 5 when a containment
+that, as recorded steps of the case. That the hand was asked is a custody record.
+Without a cluster it tells what the logs say. Exit status 5 when a containment
 is not proven now (without --probe: when what was measured does not prove it).`,
 		Flags: flags([]cli.Flag{
 			&cli.BoolFlag{Name: "all", Usage: "also cases that were released"},
