@@ -33,6 +33,10 @@ formatted() {
 	[ -z "$wrong" ] || { printf 'gofmt would change:\n%s\n' "$wrong"; return 1; }
 }
 
+merged() {
+	! git grep -nE '^(<{7}|>{7}) ' -- . ':!*.patch'
+}
+
 has_code() { [ -n "$(files "$1/*.go")" ]; }
 
 # The modules that link all of Kubernetes or a DNS server hold one short main each:
@@ -68,6 +72,7 @@ licences() {
 }
 
 check gofmt formatted
+check 'no marks of a merge' merged
 while read -r m; do
 	if ! has_code "$m"; then
 		continue # a pinned version of a program, nothing of ours
