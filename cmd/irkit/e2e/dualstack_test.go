@@ -46,7 +46,7 @@ func TestDualStack(t *testing.T) {
 		Image: "lab.local/suspect:1", Args: []string{"dial", join(ip6, 8080)}, Ports: []corev1.ContainerPort{{ContainerPort: 9000}},
 	})
 	eventually(t, time.Minute, "the target talks over both families, and its neighbour reaches it", func() bool {
-		return time.Since(heardAt(t, ip4)) < 2*time.Second && time.Since(heardAt(t, ip6)) < 2*time.Second &&
+		return time.Since(heard(t, ip4)) < 2*time.Second && time.Since(heard(t, ip6)) < 2*time.Second &&
 			time.Since(reached(t, c, neighbour)) < 2*time.Second
 	})
 
@@ -56,7 +56,7 @@ func TestDualStack(t *testing.T) {
 	t.Run("verdict over both families", func(t *testing.T) { checkFamilies(t, v.Verdict) })
 	t.Run("the outside clock agrees", func(t *testing.T) {
 		for _, ip := range []string{ip4, ip6} {
-			last := heardAt(t, ip)
+			last := heard(t, ip)
 			t.Logf("%s: last heard %s after the start", ip, last.Sub(v.Verdict.Started))
 			if v.Verdict.EstablishedStopped == nil || last.After(v.Verdict.EstablishedStopped.Add(300*time.Millisecond)) {
 				t.Errorf("the command server heard from %s at %s, the verdict says %v", ip, last, v.Verdict.EstablishedStopped)
@@ -101,7 +101,7 @@ func TestDualStack(t *testing.T) {
 		p.release(target.Name, target.Namespace, "--to-service").want(t, 0)
 		released := time.Now()
 		eventually(t, time.Minute, "the target talks over both families again, and its neighbour reaches it", func() bool {
-			return heardAt(t, ip4).After(released) && heardAt(t, ip6).After(released) && reached(t, c, neighbour).After(released)
+			return heard(t, ip4).After(released) && heard(t, ip6).After(released) && reached(t, c, neighbour).After(released)
 		})
 		checkNothingOfOurs(t, target.Namespace)
 	})
@@ -160,15 +160,6 @@ func checkFamilies(t *testing.T, v *evidence.Verdict) {
 	if v.PolicyEnforced == nil || *v.PolicyEnforced {
 		t.Errorf("a policy that nobody enforces: enforced %v: %q", v.PolicyEnforced, v.Why)
 	}
-}
-
-// heardAt is heard for an address of either family.
-func heardAt(t *testing.T, ip string) time.Time {
-	t.Helper()
-	if strings.Contains(ip, ":") {
-		ip = "[" + ip + "]"
-	}
-	return heard(t, ip)
 }
 
 // reached is when a pod that dials was answered last, by its own log.
