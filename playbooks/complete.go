@@ -1,7 +1,6 @@
 package playbooks
 
 import (
-	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,18 +9,25 @@ import (
 	"irkit.dev/irkit/evidence"
 )
 
-// Complete says of every artifact that was planned, of every regular container, what
-// became of it. A pair with no entry at all is impossible, with the reason that
-// nothing was filed: nothing is missing unsaid.
+// Complete says of every artifact that was planned, of every container that runs beside the
+// others (sidecars too), what became of it. A pair with no entry at all is impossible, with
+// the reason that nothing was filed: nothing is missing unsaid. What comes through the API
+// server alone has a row for each entry, and one of its own where there is none.
 func Complete(planned []string, pod *corev1.Pod, entries []evidence.Entry) evidence.Completeness {
 	var c evidence.Completeness
 	seen := map[string]bool{}
 	told := map[string]bool{}
 	for _, kind := range planned {
-		if told[kind] || !slices.Contains(beside.Kinds(), kind) && !slices.Contains(beside.OptIn(), kind) {
-			continue // told already, or not of each container: its entries have rows of their own below
+		if told[kind] {
+			continue
 		}
 		told[kind] = true
+		if !slices.Contains(beside.Kinds(), kind) && !slices.Contains(beside.OptIn(), kind) {
+			if lead, known := leads()[kind]; known && !slices.ContainsFunc(entries, func(e evidence.Entry) bool { return e.Kind == lead }) {
+				c.Rows = append(c.Rows, rowOf(kind, "", "pod", nil))
+			}
+			continue
+		}
 		if kind == packets { // of the pod: its containers share one network
 			row := rowOf(kind, "", "pod", entries)
 			c.Rows = append(c.Rows, row)
@@ -30,9 +36,8 @@ func Complete(planned []string, pod *corev1.Pod, entries []evidence.Entry) evide
 			}
 			continue
 		}
-		for i, container := range pod.Spec.Containers {
-			ordinal := fmt.Sprintf("c%d", i)
-			row := rowOf(kind, container.Name, ordinal, entries)
+		for _, container := range containersOf(pod) {
+			row := rowOf(kind, container, ordinalOf(pod, container), entries)
 			c.Rows = append(c.Rows, row)
 			for _, id := range row.Entries {
 				seen[id] = true
@@ -49,6 +54,9 @@ func Complete(planned []string, pod *corev1.Pod, entries []evidence.Entry) evide
 	}
 	return c
 }
+
+// leads are the artifacts without which one that comes through the API server was not taken.
+func leads() map[string]string { return map[string]string{"objects": "pod", "logs": "log-current"} }
 
 // rowOf gathers the entries of one kind and container. A kind may give several
 // artifacts (a file system and its index); the row has the worst status.

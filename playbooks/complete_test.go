@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"irkit.dev/irkit/evidence"
 )
 
@@ -65,6 +67,29 @@ func TestCompleteNamesEveryPairAndEveryEntry(t *testing.T) {
 	}
 	if r := got["environment c1"]; r.Container != "side" || len(r.Entries) != 0 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// What was to come through the API server and never came has a row that says so, and so has
+// a sidecar that gave nothing.
+func TestCompleteNamesWhatNeverCame(t *testing.T) {
+	always := corev1.ContainerRestartPolicyAlways
+	p := pod()
+	p.Spec.InitContainers = []corev1.Container{{Name: "setup"}, {Name: "proxy", RestartPolicy: &always}}
+	got := map[string]evidence.CompletenessRow{}
+	for _, r := range Complete([]string{"logs", "objects", "processes", "objects"}, p, []evidence.Entry{{ID: "0001", Kind: "events", Ordinal: "pod"}}).Rows {
+		if _, twice := got[r.Kind+" "+r.Ordinal]; twice {
+			t.Errorf("two rows of %s %s", r.Kind, r.Ordinal)
+		}
+		got[r.Kind+" "+r.Ordinal] = r
+	}
+	for _, key := range []string{"logs pod", "objects pod", "processes c0", "processes c1", "processes i1"} {
+		if r := got[key]; r.Status != evidence.Impossible || !strings.HasPrefix(r.Reason, "nothing was filed") {
+			t.Errorf("%s: %+v", key, r)
+		}
+	}
+	if got["processes i1"].Container != "proxy" || len(got) != 6 {
+		t.Errorf("%+v", got)
 	}
 }
 

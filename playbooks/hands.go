@@ -171,13 +171,15 @@ func containersOf(pod *corev1.Pod) []string {
 
 // Ordinal is a container's name inside a bundle: c0, c1, or i0 of an init container, in
 // spec order.
-func (h *Hands) Ordinal(container string) string {
-	for i, c := range h.pod.Spec.Containers {
+func (h *Hands) Ordinal(container string) string { return ordinalOf(h.pod, container) }
+
+func ordinalOf(pod *corev1.Pod, container string) string {
+	for i, c := range pod.Spec.Containers {
 		if c.Name == container {
 			return fmt.Sprintf("c%d", i)
 		}
 	}
-	for i, c := range h.pod.Spec.InitContainers {
+	for i, c := range pod.Spec.InitContainers {
 		if c.Name == container {
 			return fmt.Sprintf("i%d", i)
 		}
